@@ -23,18 +23,22 @@
 pub mod codec;
 mod combinator;
 mod config;
+mod election;
 mod error;
 mod id;
 mod membership;
 mod message;
+mod node;
 mod state;
 
 pub use combinator::{Lossy, Router, lossy};
 pub use config::Config;
+pub use election::Election;
 pub use error::{ConfigError, Error};
 pub use id::{Id, NodeId, NodeIdError};
 pub use membership::{Membership, Stamp};
 pub use message::{
     ClusterTag, Command, Inbound, LogPosition, Message, MessageKind, MsgRouter, Slot, Slotted,
 };
+pub use node::TinyRaft;
 pub use state::{HardState, NodeState, NodeType, Stats};

@@ -1,0 +1,276 @@
+//! Raft's election rules as a value: no clock, no randomness of its own, no I/O, no `async`.
+//!
+//! [`Election`] is told what happened and when ([`handle`](Election::handle),
+//! [`handle_timeout`](Election::handle_timeout)) and says what must leave
+//! ([`poll_output`](Election::poll_output)) and when it wants to be called again
+//! ([`poll_timeout`](Election::poll_timeout)). [`TinyRaft`](crate::TinyRaft) drives one with tokio's clock; a
+//! simulator drives many with its own.
+
+mod campaign;
+mod lead;
+mod lease;
+mod outbox;
+mod peer;
+mod receive;
+mod succession;
+mod timer;
+mod transfer;
+mod vote;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::config::{Config, Settings};
+use crate::error::{ConfigError, Error};
+use crate::id::{Id, NodeId};
+use crate::membership::{SharedMembership, Stamp};
+use crate::message::{Command, Inbound, LogPosition, Slot};
+use crate::state::{HardState, NodeState, NodeType, Stats};
+
+use campaign::Campaign;
+use lead::Lead;
+use outbox::Outbox;
+use peer::{Peer, peers_of};
+use succession::Draws;
+use timer::{Timer, Timers};
+
+/// One node's part in the election of a leader.
+///
+/// The law of its use: **call, drain, wait**. After every call that takes `now`, take out everything that
+/// [`poll_output`](Self::poll_output) gives, then wait for input or for [`poll_timeout`](Self::poll_timeout).
+/// Instants must not go backwards. Nothing here panics, whatever is put in.
+///
+/// ```
+/// use std::time::Instant;
+/// use streamraft::{Config, Election, MsgRouter, NodeType};
+///
+/// let now = Instant::now();
+/// let mut election = Election::new(Config::new("a", ["a"])?, now)?;
+/// while election.poll_timeout().is_some_and(|at| at <= now) {
+///     election.handle_timeout(now);
+/// }
+/// let Some(MsgRouter::ToSelf(state)) = election.poll_output() else { panic!("a cluster of one leads at once") };
+/// assert_eq!(state.node_type(), NodeType::Leader);
+/// # Ok::<(), streamraft::ConfigError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Election<I = NodeId> {
+    settings: Settings<I>,
+    state: NodeState<I>,
+    role: Role,
+    position: LogPosition,
+    peers: Vec<Peer<I>>,
+    timers: Timers,
+    draws: Draws,
+    outbox: Outbox,
+    /// Until when a leader that was heard, or may have been heard before a restart, keeps this node's vote.
+    withhold_until: Option<Instant>,
+    /// This node's place among the successors, as the leader last told it.
+    rank: Option<u32>,
+    /// How long it waits for a leader before it campaigns; drawn anew for every campaign.
+    patience: Duration,
+    /// A campaign of its own has failed since it last heard a leader.
+    has_failed: bool,
+    stopped: bool,
+    stats: Stats,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Role {
+    /// Also an observer's.
+    Follower,
+    Candidate(Campaign),
+    Leader(Lead),
+}
+
+impl<I: Id> Election<I> {
+    /// A node that starts now.
+    ///
+    /// Who gives no [`seed`](Config::seed) gets one that depends on the node's id only.
+    ///
+    /// # Errors
+    /// The first rule that the settings break.
+    pub fn new(config: Config<I>, now: Instant) -> Result<Self, ConfigError> {
+        let (settings, hard_state) = Settings::new(config)?;
+        let peers = peers_of(&hard_state.membership, &settings.me, Vec::new());
+        let state = NodeState {
+            node_type: NodeType::Follower,
+            leader: None,
+            followers: Vec::new(),
+            lease: None,
+            transferring_to: None,
+            hard_state,
+        };
+        let mut election = Self {
+            draws: Draws::new(settings.seed, &settings.me),
+            settings,
+            state,
+            role: Role::Follower,
+            position: LogPosition::default(),
+            peers,
+            timers: Timers::default(),
+            outbox: Outbox::default(),
+            withhold_until: None,
+            rank: None,
+            patience: Duration::ZERO,
+            has_failed: false,
+            stopped: false,
+            stats: Stats::default(),
+        };
+        election.start(now);
+        Ok(election)
+    }
+
+    /// Boots: withholds votes for one election timeout, since it may have promised them to a leader before a
+    /// restart (thesis 6.4.1 relies on it), unless nobody can hold a lease.
+    fn start(&mut self, now: Instant) {
+        self.become_follower(now);
+        let alone = self.peers.is_empty() && self.is_voter();
+        if self.settings.fresh_cluster || (alone && !self.settings.restored) {
+            let sooner = self.patience.saturating_sub(self.settings.election_timeout);
+            let wait = if alone { Duration::ZERO } else { sooner };
+            self.timers.set(Timer::Campaign, now + wait);
+        } else {
+            self.withhold_until = Some(now + self.settings.election_timeout);
+        }
+        self.outbox.announce = false;
+    }
+
+    /// Takes one input.
+    ///
+    /// # Errors
+    /// Only for a command that cannot be carried out, which changes nothing, and for any input after
+    /// [`stop`](Self::stop). Nothing that another node sent is an error: what is wrong is dropped and counted.
+    pub fn handle(&mut self, now: Instant, input: Inbound<I>) -> Result<(), Error> {
+        if self.stopped {
+            return Err(Error::Stopped);
+        }
+        self.expire(now);
+        match input {
+            Inbound::FromNode(from, message) => self.receive(now, &from, message),
+            Inbound::FromSelf(command) => return self.obey(now, command),
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, now: Instant, command: Command<I>) -> Result<(), Error> {
+        match command {
+            Command::MarkAlive => self.mark_alive(now),
+            Command::SetPriority(priority) => self.settings.priority = priority,
+            Command::Transfer(to) => return self.transfer(now, &to),
+            Command::Resign => self.resign(now),
+            Command::Stop => self.stop(now),
+        }
+        Ok(())
+    }
+
+    /// Does what has fallen due. Without effect when nothing has.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.take_due(now) {
+            match timer {
+                Timer::Expiry => self.expire(now),
+                Timer::Handover => self.give_up_transfer(now),
+                Timer::Campaign => self.campaign(now),
+                Timer::Beat => self.beat(now),
+                Timer::Answer => self.answer_withheld(now),
+            }
+        }
+    }
+
+    /// When it wants [`handle_timeout`](Self::handle_timeout) next. Valid until the next call that takes `now`.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Ends the node: resigns if it leads, keeps what has to leave, takes no more input.
+    pub fn stop(&mut self, now: Instant) {
+        self.resign(now);
+        if !self.stopped && matches!(self.role, Role::Candidate(_)) {
+            self.become_follower(now);
+        }
+        self.stopped = true;
+        self.timers = Timers::default();
+    }
+
+    /// Whether [`stop`](Self::stop) was called. What has to leave may still be waiting.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// What the node is and knows now. Newer than the last state that came out, if that waits.
+    #[must_use]
+    pub fn state(&self) -> &NodeState<I> {
+        &self.state
+    }
+
+    /// What was dropped, and why.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// This node's id.
+    #[must_use]
+    pub fn node_id(&self) -> &I {
+        &self.settings.me
+    }
+
+    /// For a layer above: how far this node's log reaches.
+    pub fn set_position(&mut self, position: LogPosition) {
+        self.position = position;
+    }
+
+    /// For a layer above: it heard from the leader, which is as good as a `Ping` for not campaigning and for
+    /// withholding votes. Without effect on a node that follows nobody.
+    pub fn mark_alive(&mut self, now: Instant) {
+        if matches!(self.role, Role::Follower) && self.state.leader.is_some() {
+            self.hear_leader(now);
+        }
+    }
+
+    fn term(&self) -> u64 {
+        self.state.hard_state.term
+    }
+
+    fn membership(&self) -> &SharedMembership<I> {
+        &self.state.hard_state.membership
+    }
+
+    fn stamp(&self) -> Stamp {
+        self.membership().stamp()
+    }
+
+    fn is_voter(&self) -> bool {
+        self.membership().is_voter(&self.settings.me)
+    }
+
+    /// Takes a newer term: whoever was voted for, led or campaigned in the old one, it is over (paper section 5.1).
+    fn take_term(&mut self, now: Instant, term: u64) {
+        let hard_state = &mut self.state.hard_state;
+        *hard_state = HardState { term, voted_for: None, membership: Arc::clone(&hard_state.membership) };
+        self.rank = None;
+        self.unsend(Slot::Reply);
+        self.become_follower(now);
+    }
+
+    /// Follows nobody, in the present term, and waits for a leader.
+    fn become_follower(&mut self, now: Instant) {
+        self.role = Role::Follower;
+        self.unsend(Slot::Request);
+        self.state.leader = None;
+        self.state.followers.clear();
+        self.state.lease = None;
+        self.state.transferring_to = None;
+        self.timers = Timers::default();
+        self.outbox.announce = true;
+        if self.is_voter() {
+            self.state.node_type = NodeType::Follower;
+            self.draw_patience();
+            self.timers.set(Timer::Campaign, now + self.patience);
+        } else {
+            self.state.node_type = NodeType::Observer;
+        }
+    }
+}

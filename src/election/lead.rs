@@ -1,0 +1,230 @@
+//! The leader: its heartbeats and their answers; the follower's side of them (paper section 5.2, thesis 6.2).
+
+use std::time::{Duration, Instant};
+
+use super::peer::Progress;
+use super::receive::Drop;
+use super::timer::Timer;
+use super::transfer::Handover;
+use super::{Election, Role};
+use crate::id::Id;
+use crate::message::{LogPosition, MessageKind};
+use crate::state::NodeType;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Lead {
+    /// When it was elected. Rounds count from here.
+    pub(super) since: Instant,
+    /// When it pinged last.
+    pub(super) last_sent: Instant,
+    /// How many other voters have answered that ping.
+    answered: usize,
+    /// Something that the ranks depend on has changed since they were given.
+    pub(super) ranks_stale: bool,
+    /// When the newest ping was sent that a quorum has answered.
+    pub(super) confirmed_at: Option<Instant>,
+    pub(super) handover: Option<Handover>,
+}
+
+impl<I: Id> Election<I> {
+    /// Won: leads, and says so at once. Who voted for it is taken to be alive.
+    pub(super) fn lead(&mut self, now: Instant) {
+        self.become_follower(now);
+        self.timers.stop(Timer::Campaign);
+        self.role = Role::Leader(Lead {
+            since: now,
+            last_sent: now,
+            answered: 0,
+            ranks_stale: true,
+            confirmed_at: None,
+            handover: None,
+        });
+        self.state.node_type = NodeType::Leader;
+        self.state.leader = Some(self.settings.me.clone());
+        for peer in &mut self.peers {
+            peer.progress = Progress::default();
+            peer.progress.heard = (peer.verdict == Some(true)).then_some(now);
+            peer.progress.live = peer.progress.heard.is_some();
+        }
+        self.show_followers();
+        self.timers.set(Timer::Expiry, now + self.settings.leadership_timeout);
+        self.beat(now);
+    }
+
+    /// The heartbeat of a leader, and of a candidate, who asks again.
+    pub(super) fn beat(&mut self, now: Instant) {
+        match self.role {
+            Role::Leader(_) => {
+                self.expire(now);
+                self.ping_all(now);
+            }
+            Role::Candidate(_) => self.ask(now),
+            Role::Follower => {}
+        }
+    }
+
+    /// Tells every member that it leads, and what its place among the successors is.
+    fn ping_all(&mut self, now: Instant) {
+        self.confirm_older();
+        self.look_after_followers(now);
+        self.prefer_higher(now);
+        self.rank_successors();
+        let Role::Leader(lead) = &mut self.role else { return };
+        // Whole microseconds, rounded down: what a round is mapped back to is never later than its sending.
+        let round = micros(now.saturating_duration_since(lead.since));
+        let sent = lead.since + Duration::from_micros(round);
+        if sent > lead.last_sent {
+            lead.last_sent = sent;
+            lead.answered = 0;
+        }
+        for at in 0..self.peers.len() {
+            let Some(peer) = self.peers.get(at) else { continue };
+            let succession = peer.voter.then_some(peer.progress.rank);
+            self.send(at, MessageKind::Ping { round, succession });
+        }
+        self.order_handover();
+        if self.is_alone() {
+            self.confirm(sent);
+        }
+        self.timers.set(Timer::Beat, now + self.settings.heartbeat_interval);
+    }
+
+    /// Hears a leader's ping, follows it, and answers. A leader of an older term learns by the answer that it is
+    /// over.
+    pub(super) fn on_ping(
+        &mut self,
+        now: Instant,
+        at: usize,
+        term: u64,
+        round: u64,
+        succession: Option<u32>,
+    ) -> Result<(), Drop> {
+        if term < self.term() {
+            self.answer_ping(at, round);
+            return Err(Drop::Stale);
+        }
+        if term > self.term() {
+            self.take_term(now, term);
+        }
+        let follows_it = self.follows(at);
+        if !follows_it && (self.is_following() || matches!(self.role, Role::Leader(_))) {
+            tracing::error!(node = ?self.settings.me, term, "two leaders in one term: the second is not heard");
+            return Err(Drop::Malformed);
+        }
+        if !follows_it {
+            self.follow(now, at);
+        }
+        if self.rank != succession || !follows_it {
+            self.rank = succession;
+            self.draw_patience();
+        }
+        self.hear_leader(now);
+        self.answer_ping(at, round);
+        Ok(())
+    }
+
+    fn is_following(&self) -> bool {
+        matches!(self.role, Role::Follower) && self.state.leader.is_some()
+    }
+
+    fn follows(&self, at: usize) -> bool {
+        let leader = self.state.leader.as_ref();
+        self.is_following() && self.peers.get(at).is_some_and(|peer| leader == Some(&peer.id))
+    }
+
+    fn follow(&mut self, now: Instant, at: usize) {
+        if matches!(self.role, Role::Candidate(_)) {
+            self.become_follower(now);
+        }
+        if let Some(peer) = self.peers.get_mut(at) {
+            // Whoever has led is worth another transfer.
+            peer.lapses = 0;
+            self.state.leader = Some(peer.id.clone());
+            self.outbox.announce = true;
+        }
+    }
+
+    fn answer_ping(&mut self, at: usize, round: u64) {
+        let (position, priority) = (self.position, self.settings.priority);
+        self.send(at, MessageKind::Pong { round, position, priority });
+    }
+
+    pub(super) fn on_pong(
+        &mut self,
+        now: Instant,
+        at: usize,
+        term: u64,
+        round: u64,
+        position: LogPosition,
+        priority: u64,
+    ) -> Result<(), Drop> {
+        if term > self.term() {
+            self.take_term(now, term);
+            return Ok(());
+        }
+        let Role::Leader(lead) = &mut self.role else { return Err(Drop::Stale) };
+        let Some(peer) = self.peers.get_mut(at).filter(|_| term == self.state.hard_state.term) else {
+            return Err(Drop::Stale);
+        };
+        let sent = lead.since.checked_add(Duration::from_micros(round));
+        let sent = sent.filter(|sent| *sent <= lead.last_sent).ok_or(Drop::Malformed)?;
+        let progress = &mut peer.progress;
+        if progress.confirmed.is_some_and(|before| before >= sent) {
+            return Err(Drop::Stale);
+        }
+        progress.confirmed = Some(sent);
+        progress.heard = Some(now);
+        lead.ranks_stale |= (progress.position, progress.priority) != (position, priority);
+        (progress.position, progress.priority) = (position, priority);
+        let newly_live = !std::mem::replace(&mut progress.live, true);
+        let of_the_last_round = peer.voter && sent == lead.last_sent;
+        lead.answered += usize::from(of_the_last_round);
+        let has_quorum = of_the_last_round && lead.answered + 1 >= self.membership().quorum();
+        if newly_live {
+            self.show_followers();
+        }
+        if has_quorum {
+            self.confirm(sent);
+        }
+        Ok(())
+    }
+
+    /// Notes who answered the last ping, and who has not answered for an election timeout.
+    fn look_after_followers(&mut self, now: Instant) {
+        let Role::Leader(lead) = &mut self.role else { return };
+        let limit = self.settings.election_timeout;
+        let mut gone = false;
+        for peer in &mut self.peers {
+            let progress = &mut peer.progress;
+            let before = progress.steadiness_class();
+            if progress.confirmed.is_some_and(|sent| sent >= lead.last_sent) {
+                progress.steadiness = progress.steadiness.saturating_add(1);
+            } else {
+                progress.steadiness /= 2;
+            }
+            lead.ranks_stale |= before != progress.steadiness_class();
+            let silent = progress.heard.is_none_or(|at| now.saturating_duration_since(at) > limit);
+            if progress.live && silent {
+                progress.live = false;
+                gone = true;
+            }
+        }
+        if gone {
+            self.show_followers();
+        }
+    }
+
+    /// Shows who follows, and ranks anew.
+    fn show_followers(&mut self) {
+        if let Role::Leader(lead) = &mut self.role {
+            lead.ranks_stale = true;
+            let live = self.peers.iter().filter(|peer| peer.progress.live);
+            self.state.followers = live.map(|peer| peer.id.clone()).collect();
+            self.outbox.announce = true;
+        }
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,147 @@
+//! Handing leadership over: by order, by resigning, and to a voter of higher priority (thesis 3.10).
+//!
+//! `TimeoutNow` frees the voters from withholding early, so the leader gives its lease up before, and says so. An
+//! order that was given cannot be taken back: the message may arrive at any time later. So a leader whose transfer
+//! was not taken does not go on in its term. It has itself elected anew; then the order is of an older term.
+
+use std::time::Instant;
+
+use super::receive::Drop;
+use super::timer::Timer;
+use super::{Election, Role};
+use crate::error::Error;
+use crate::id::Id;
+use crate::message::MessageKind;
+
+/// A transfer under way. To whom stands in the state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Handover {
+    /// `TimeoutNow` was sent.
+    ordered: bool,
+}
+
+/// After this many lapsed transfers to a node the wait for the next one grows no more.
+const MOST_DOUBLINGS: u32 = 10;
+
+impl<I: Id> Election<I> {
+    pub(super) fn transfer(&mut self, now: Instant, to: &I) -> Result<(), Error> {
+        let Role::Leader(lead) = &mut self.role else {
+            let leader = self.state.leader.as_ref().map(|leader| format!("{leader:?}"));
+            return Err(Error::NotLeader { leader });
+        };
+        if *to == self.settings.me {
+            return Err(Error::TransferToSelf);
+        }
+        if let Some(running) = &self.state.transferring_to {
+            return Err(Error::TransferRunning { to: format!("{running:?}") });
+        }
+        if !self.state.hard_state.membership.is_voter(to) {
+            return Err(Error::TransferToNonVoter { node: format!("{to:?}") });
+        }
+        lead.handover = Some(Handover { ordered: false });
+        self.state.transferring_to = Some(to.clone());
+        self.state.lease = None;
+        self.outbox.announce = true;
+        self.timers.set(Timer::Handover, now + self.settings.election_timeout);
+        self.order_handover();
+        Ok(())
+    }
+
+    /// Orders the successor to campaign as soon as its log is as long as this node's; again with every heartbeat.
+    pub(super) fn order_handover(&mut self) {
+        let Role::Leader(lead) = &mut self.role else { return };
+        let (Some(handover), Some(to)) = (&mut lead.handover, &self.state.transferring_to) else { return };
+        let position = self.position;
+        let successor = self.peers.iter().position(|peer| peer.id == *to);
+        let caught_up =
+            |at: &usize| self.peers.get(*at).is_some_and(|peer| peer.progress.position >= position);
+        if let Some(at) = successor.filter(caught_up) {
+            handover.ordered = true;
+            self.send(at, MessageKind::TimeoutNow);
+        }
+    }
+
+    /// The transfer was not taken in time.
+    pub(super) fn give_up_transfer(&mut self, now: Instant) {
+        let Role::Leader(lead) = &mut self.role else { return };
+        let (Some(handover), Some(to)) = (lead.handover.take(), self.state.transferring_to.take()) else {
+            return;
+        };
+        self.outbox.announce = true;
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == to) {
+            peer.lapses = peer.lapses.saturating_add(1);
+        }
+        if handover.ordered {
+            self.stand(now, true);
+        } else {
+            self.show_lease();
+        }
+    }
+
+    /// Steps down, and hands over to the best successor if one is alive. Without effect on who does not lead.
+    pub(super) fn resign(&mut self, now: Instant) {
+        if !matches!(self.role, Role::Leader(_)) {
+            return;
+        }
+        if let Role::Leader(lead) = &mut self.role {
+            lead.ranks_stale = true;
+        }
+        self.rank_successors();
+        let successors = self.peers.iter().enumerate().filter(|(_, peer)| {
+            peer.voter && peer.progress.live && peer.progress.position >= self.position
+        });
+        let best = successors.min_by_key(|(_, peer)| peer.progress.rank).map(|(at, _)| at);
+        self.become_follower(now);
+        if let Some(at) = best {
+            self.send(at, MessageKind::TimeoutNow);
+        }
+    }
+
+    /// The leader hands over to this node: it campaigns at once, and voters need not withhold.
+    pub(super) fn on_timeout_now(&mut self, now: Instant, at: usize, term: u64) -> Result<(), Drop> {
+        if term < self.term() || !self.is_voter() {
+            return Err(Drop::Stale);
+        }
+        if term > self.term() {
+            self.take_term(now, term);
+        }
+        let leader = self.state.leader.as_ref();
+        let from_another = self.peers.get(at).is_none_or(|peer| leader.is_some_and(|id| *id != peer.id));
+        match &self.role {
+            Role::Leader(_) => Err(Drop::Malformed),
+            Role::Follower if from_another => Err(Drop::Malformed),
+            Role::Candidate(campaign) if campaign.has_stood() => Err(Drop::Stale),
+            Role::Follower | Role::Candidate(_) => {
+                self.stand(now, true);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands over to a voter of higher priority that has been alive and caught up for an election timeout; longer
+    /// after transfers to it that lapsed, so that one which answers but cannot win does not unsettle the cluster.
+    pub(super) fn prefer_higher(&mut self, now: Instant) {
+        let (position, priority) = (self.position, self.settings.priority);
+        let timeout = self.settings.election_timeout;
+        for peer in &mut self.peers {
+            let progress = &mut peer.progress;
+            let better = peer.voter
+                && progress.live
+                && progress.priority > priority
+                && progress.position >= position;
+            progress.superior_since = if better { progress.superior_since.or(Some(now)) } else { None };
+        }
+        if self.state.lease.is_none_or(|end| end <= now) {
+            return;
+        }
+        let due = self.peers.iter().filter(|peer| {
+            let wait = timeout.saturating_mul(1 << peer.lapses.min(MOST_DOUBLINGS));
+            peer.progress.superior_since.is_some_and(|at| now.saturating_duration_since(at) >= wait)
+        });
+        let best = due.max_by_key(|peer| (peer.progress.priority, std::cmp::Reverse(peer.progress.rank)));
+        if let Some(to) = best.map(|peer| peer.id.clone()) {
+            // It leads and the other is a voter: there is nothing to refuse.
+            let _ = self.transfer(now, &to);
+        }
+    }
+}

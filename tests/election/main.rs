@@ -1,0 +1,4 @@
+//! The election rules on virtual time.
+
+mod chaos;
+mod world;

@@ -129,6 +129,12 @@ impl<I: Id> Config<I> {
         Ok(Self::bare(node_id, nodes, false))
     }
 
+    /// The settings of a node that joins a cluster later: it belongs to nothing yet, never votes nor campaigns, and
+    /// waits to be told by a leader whose `set_nodes` names it.
+    pub fn join(node_id: I) -> Self {
+        Self::bare(node_id, Vec::new(), true)
+    }
+
     fn bare(node_id: I, nodes: Vec<I>, joining: bool) -> Self {
         Self {
             node_id,

@@ -7,6 +7,7 @@
 //! simulator drives many with its own.
 
 mod campaign;
+mod change;
 mod lead;
 mod lease;
 mod outbox;
@@ -71,6 +72,10 @@ pub struct Election<I = NodeId> {
     patience: Duration,
     /// A campaign of its own has failed since it last heard a leader.
     has_failed: bool,
+    /// The voters that this node was asked for, until a leader has heard of it.
+    wish: Option<Vec<I>>,
+    /// A layer above has no objection to a membership step.
+    change_allowed: bool,
     stopped: bool,
     stats: Stats,
 }
@@ -92,13 +97,14 @@ impl<I: Id> Election<I> {
     /// The first rule that the settings break.
     pub fn new(config: Config<I>, now: Instant) -> Result<Self, ConfigError> {
         let (settings, hard_state) = Settings::new(config)?;
-        let peers = peers_of(&hard_state.membership, &settings.me, Vec::new());
+        let peers = peers_of(&hard_state.membership, &settings.me, Vec::new(), false);
         let state = NodeState {
             node_type: NodeType::Follower,
             leader: None,
             followers: Vec::new(),
             lease: None,
             transferring_to: None,
+            waiting_for: Vec::new(),
             hard_state,
         };
         let mut election = Self {
@@ -114,6 +120,8 @@ impl<I: Id> Election<I> {
             rank: None,
             patience: Duration::ZERO,
             has_failed: false,
+            wish: None,
+            change_allowed: true,
             stopped: false,
             stats: Stats::default(),
         };
@@ -155,6 +163,7 @@ impl<I: Id> Election<I> {
 
     fn obey(&mut self, now: Instant, command: Command<I>) -> Result<(), Error> {
         match command {
+            Command::SetNodes(nodes) => return self.set_nodes(now, nodes),
             Command::MarkAlive => self.mark_alive(now),
             Command::SetPriority(priority) => self.settings.priority = priority,
             Command::Transfer(to) => return self.transfer(now, &to),
@@ -249,8 +258,11 @@ impl<I: Id> Election<I> {
     /// Takes a newer term: whoever was voted for, led or campaigned in the old one, it is over (paper section 5.1).
     fn take_term(&mut self, now: Instant, term: u64) {
         let hard_state = &mut self.state.hard_state;
-        *hard_state = HardState { term, voted_for: None, membership: Arc::clone(&hard_state.membership) };
-        self.rank = None;
+        *hard_state = HardState {
+            term,
+            voted_for: None,
+            membership: Arc::clone(&hard_state.membership),
+        };
         self.unsend(Slot::Reply);
         self.become_follower(now);
     }
@@ -263,6 +275,8 @@ impl<I: Id> Election<I> {
         self.state.followers.clear();
         self.state.lease = None;
         self.state.transferring_to = None;
+        self.state.waiting_for.clear();
+        self.rank = None;
         self.timers = Timers::default();
         self.outbox.announce = true;
         if self.is_voter() {

@@ -167,6 +167,18 @@ impl std::error::Error for ConfigError {
 pub enum Error {
     /// The node was stopped or closed: nothing can be put in any more.
     Stopped,
+    /// `set_nodes` with an empty list: a cluster needs a voter.
+    NoNodes,
+    /// `set_nodes` with a list that names one node twice.
+    DuplicateNode {
+        /// The id that stands twice.
+        node: String,
+    },
+    /// `set_nodes` with more than [`Membership::MAX_NODES`](crate::Membership::MAX_NODES) nodes.
+    TooManyNodes {
+        /// How many.
+        count: usize,
+    },
     /// `transfer` on a node that does not lead.
     NotLeader {
         /// Who leads, as far as the node knows.
@@ -179,7 +191,7 @@ pub enum Error {
         /// The id that was given.
         node: String,
     },
-    /// `transfer` while another is under way, or while a better one was asked for.
+    /// `transfer` while another is under way.
     TransferRunning {
         /// To whom.
         to: String,
@@ -190,6 +202,20 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stopped => f.write_str("the node was stopped: nothing can be put in any more"),
+            Self::NoNodes => {
+                f.write_str("set_nodes: the list is empty: a cluster needs at least one voter")
+            }
+            Self::DuplicateNode { node } => {
+                write!(
+                    f,
+                    "set_nodes: {node} stands twice: each node must be named once"
+                )
+            }
+            Self::TooManyNodes { count } => write!(
+                f,
+                "set_nodes: {count} nodes: there must be at most {}",
+                crate::Membership::<u64>::MAX_NODES
+            ),
             Self::NotLeader {
                 leader: Some(leader),
             } => {

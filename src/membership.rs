@@ -1,9 +1,13 @@
 //! Who votes. A [`Membership`] is ordered by its [`Stamp`]; quorums are counted over its voters and nowhere else.
 
+mod walk;
+
 use std::fmt;
 use std::sync::Arc;
 
 use crate::id::Id;
+
+pub(crate) use walk::Step;
 
 /// Names one membership and orders it among all others: first by the term of the leader that installed it, then by
 /// its version (logless section 3: a configuration's term and version).
@@ -81,6 +85,14 @@ impl<I: Id> Membership<I> {
             observers: Vec::new(),
             target: Vec::new(),
         }
+    }
+
+    /// Whether this is the other but for the target: a wish for another target, said under the same stamp.
+    pub(crate) fn differs_in_target_only(&self, other: &Self) -> bool {
+        self.stamp() == other.stamp()
+            && self.voters == other.voters
+            && self.observers == other.observers
+            && self.target != other.target
     }
 
     /// What orders it among other memberships.

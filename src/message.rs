@@ -232,6 +232,9 @@ pub enum Inbound<I = NodeId, M = Message<I>> {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Command<I = NodeId> {
+    /// Wishes for these voters, whatever the present ones are. The leader of the day carries it out, one voter at a
+    /// time; the newest wish wins.
+    SetNodes(Vec<I>),
     /// A layer above heard from the leader: as good as its `Ping` for not campaigning.
     MarkAlive,
     /// Sets this node's `leader_priority`.

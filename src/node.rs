@@ -74,7 +74,12 @@ impl<I: Id> TinyRaft<I> {
             None => config.seed(clock::seed()),
         };
         let election = Election::new(config, now())?;
-        Ok(Self { election, alarm: Alarm::default(), waker: None, ended: false })
+        Ok(Self {
+            election,
+            alarm: Alarm::default(),
+            waker: None,
+            ended: false,
+        })
     }
 
     /// What the node is and knows now. It may be newer than the last `ToSelf`: what depends on it has not left the
@@ -110,6 +115,35 @@ impl<I: Id> TinyRaft<I> {
     /// [`Error::Stopped`] after the node was stopped. Nothing that is wrong with a message is an error.
     pub fn on_receive(&mut self, from: I, message: Message<I>) -> Result<(), Error> {
         self.put(Inbound::FromNode(from, message))
+    }
+
+    /// Wishes for these voters, in any order, whatever the present ones are. The leader of the day carries it out,
+    /// one voter at a time; a node that does not lead tells the leader with its next answer. The newest wish that
+    /// reaches the leader wins. [`NodeState::nodes`], [`target`](NodeState::target) and
+    /// [`waiting_for`](NodeState::waiting_for) show how far it is.
+    ///
+    /// # Errors
+    /// An empty list, an id that stands twice, too many nodes, a stopped node.
+    pub fn set_nodes(&mut self, nodes: impl IntoIterator<Item = I>) -> Result<(), Error> {
+        self.put(Inbound::FromSelf(Command::SetNodes(
+            nodes.into_iter().collect(),
+        )))
+    }
+
+    /// Restores a cluster whose majority is lost for good: makes these the voters at once and asks nobody. Call it
+    /// on **one** node that lives, with the nodes that live; the others learn it from that one.
+    ///
+    /// **Unsafe for exclusivity**: if the lost nodes live after all, they can have a leader of their own at the same
+    /// time. Make sure that they do not run.
+    ///
+    /// # Errors
+    /// An empty list, an id that stands twice, too many nodes, a stopped node.
+    pub fn force_nodes(&mut self, nodes: impl IntoIterator<Item = I>) -> Result<(), Error> {
+        let result = self
+            .election
+            .force_nodes(now(), nodes.into_iter().collect());
+        self.wake();
+        result
     }
 
     /// Sets this node's priority: the higher, the rather it leads.
@@ -225,7 +259,11 @@ impl<I: Id> Sink<Inbound<I>> for TinyRaft<I> {
     /// # Errors
     /// [`Error::Stopped`] after the node was stopped.
     fn poll_ready(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        Poll::Ready(if self.election.is_stopped() { Err(Error::Stopped) } else { Ok(()) })
+        Poll::Ready(if self.election.is_stopped() {
+            Err(Error::Stopped)
+        } else {
+            Ok(())
+        })
     }
 
     /// Acts on the input at once and wakes the task that polls the stream.

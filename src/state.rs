@@ -97,6 +97,7 @@ pub struct NodeState<I = NodeId> {
     pub(crate) followers: Vec<I>,
     pub(crate) lease: Option<Instant>,
     pub(crate) transferring_to: Option<I>,
+    pub(crate) waiting_for: Vec<I>,
     pub(crate) hard_state: HardState<I>,
 }
 
@@ -158,6 +159,20 @@ impl<I: Id> NodeState<I> {
     #[must_use]
     pub fn transferring_to(&self) -> Option<&I> {
         self.transferring_to.as_ref()
+    }
+
+    /// The voters that were last wished for, as far as the wish has come to this node through a leader. Equal to
+    /// [`nodes`](Self::nodes) when the change is complete.
+    #[must_use]
+    pub fn target(&self) -> &[I] {
+        &self.hard_state.membership.target
+    }
+
+    /// In a leader: the nodes that must answer before it can take the next step towards the
+    /// [`target`](Self::target). Empty when it waits for none.
+    #[must_use]
+    pub fn waiting_for(&self) -> &[I] {
+        &self.waiting_for
     }
 
     /// What must survive a restart. Save it before anything behind it in the stream leaves this machine.

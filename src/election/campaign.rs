@@ -38,7 +38,12 @@ impl Campaign {
 impl<I: Id> Election<I> {
     /// Asks whether it would be elected. Also what a candidate does when the time of its campaign is over.
     pub(super) fn campaign(&mut self, now: Instant) {
-        if !self.is_voter() || self.term() >= u64::MAX - MAX_TERM_JUMP {
+        if !self.is_voter() {
+            // It has not heard the leader for as long as a voter waits.
+            self.outbox.announce |= self.state.leader.take().is_some();
+            return;
+        }
+        if self.term() >= u64::MAX - MAX_TERM_JUMP {
             return;
         }
         self.has_failed |= matches!(self.role, Role::Candidate(_));
@@ -47,7 +52,9 @@ impl<I: Id> Election<I> {
 
     /// Asks for votes in the next term; with the transfer mark when the leader has given its lease up for it.
     pub(super) fn stand(&mut self, now: Instant, transfer: bool) {
-        let Some(term) = self.term().checked_add(1) else { return };
+        let Some(term) = self.term().checked_add(1) else {
+            return;
+        };
         let hard_state = &mut self.state.hard_state;
         hard_state.term = term;
         hard_state.voted_for = Some(self.settings.me.clone());
@@ -62,23 +69,46 @@ impl<I: Id> Election<I> {
         let leader_was_named = matches!(&self.role, Role::Candidate(last) if last.leader_named);
         self.become_follower(now);
         self.state.node_type = NodeType::Candidate;
-        self.state.leader = shown.1.clone().filter(|_| leader_was_named && stage == Stage::PreVote);
+        self.state.leader = shown
+            .1
+            .clone()
+            .filter(|_| leader_was_named && stage == Stage::PreVote);
         // A candidate that merely asks once more has nothing new to show.
-        self.outbox.announce =
-            announced || shown != (NodeType::Candidate, self.state.leader.clone(), Stage::PreVote);
+        self.outbox.announce = announced
+            || shown
+                != (
+                    NodeType::Candidate,
+                    self.state.leader.clone(),
+                    Stage::PreVote,
+                );
         for peer in &mut self.peers {
             peer.verdict = None;
         }
         let round = self.draws.next_round();
-        self.role = Role::Candidate(Campaign { round, stage, transfer, leader_named: false });
-        if self.tally() == Tally::Won { self.win(now) } else { self.ask(now) }
+        self.role = Role::Candidate(Campaign {
+            round,
+            stage,
+            transfer,
+            leader_named: false,
+        });
+        match self.tally() {
+            Tally::Won => self.win(now),
+            Tally::Pending | Tally::Lost => self.ask(now),
+        }
     }
 
     fn tally(&self) -> Tally {
         let answers = |verdict| {
-            self.peers.iter().filter(|peer| peer.voter && peer.verdict == Some(verdict)).count()
+            self.peers
+                .iter()
+                .filter(|peer| peer.voter && peer.verdict == Some(verdict))
+                .count()
         };
-        tally(self.membership().voters.len(), answers(true) + 1, answers(false))
+        tally(
+            self.membership().voters.len(),
+            answers(true) + 1,
+            answers(false),
+        )
     }
 
     fn win(&mut self, now: Instant) {
@@ -90,23 +120,31 @@ impl<I: Id> Election<I> {
 
     /// Asks everyone who has not granted yet, and again after every heartbeat interval.
     pub(super) fn ask(&mut self, now: Instant) {
-        let Role::Candidate(campaign) = &self.role else { return };
+        let Role::Candidate(campaign) = &self.role else {
+            return;
+        };
         let request = match campaign.stage {
             Stage::PreVote => MessageKind::PreVoteRequest {
                 round: campaign.round,
                 position: self.position,
                 priority: self.settings.priority,
             },
-            Stage::Vote => {
-                MessageKind::VoteRequest { position: self.position, transfer: campaign.transfer }
-            }
+            Stage::Vote => MessageKind::VoteRequest {
+                position: self.position,
+                transfer: campaign.transfer,
+            },
         };
         for at in 0..self.peers.len() {
-            if self.peers.get(at).is_some_and(|peer| peer.voter && peer.verdict != Some(true)) {
+            if self
+                .peers
+                .get(at)
+                .is_some_and(|peer| peer.voter && peer.verdict != Some(true))
+            {
                 self.send(at, request.clone());
             }
         }
-        self.timers.set(Timer::Beat, now + self.settings.heartbeat_interval);
+        self.timers
+            .set(Timer::Beat, now + self.settings.heartbeat_interval);
     }
 
     pub(super) fn on_pre_vote(
@@ -119,7 +157,8 @@ impl<I: Id> Election<I> {
         leader: Option<I>,
     ) -> Result<(), Drop> {
         match &self.role {
-            Role::Candidate(campaign) if campaign.stage == Stage::PreVote && campaign.round == round => {}
+            Role::Candidate(campaign)
+                if campaign.stage == Stage::PreVote && campaign.round == round => {}
             _ => return Err(Drop::Stale),
         }
         if granted {
@@ -164,7 +203,9 @@ impl<I: Id> Election<I> {
 
     /// Keeps what a voter says of the present campaign. A vote once given is not taken back.
     fn record(&mut self, now: Instant, at: usize, granted: bool) {
-        let Some(peer) = self.peers.get_mut(at) else { return };
+        let Some(peer) = self.peers.get_mut(at) else {
+            return;
+        };
         if peer.verdict != Some(true) {
             peer.verdict = Some(granted);
         }
@@ -180,7 +221,9 @@ impl<I: Id> Election<I> {
 
     /// A voter refuses because it hears a leader: then that one leads, although this node does not hear it.
     fn name_leader(&mut self, leader: Option<I>) {
-        let (Role::Candidate(campaign), Some(leader)) = (&mut self.role, leader) else { return };
+        let (Role::Candidate(campaign), Some(leader)) = (&mut self.role, leader) else {
+            return;
+        };
         if self.state.hard_state.membership.contains(&leader) && leader != self.settings.me {
             campaign.leader_named = true;
             if self.state.leader.as_ref() != Some(&leader) {

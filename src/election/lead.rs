@@ -23,6 +23,8 @@ pub(super) struct Lead {
     pub(super) ranks_stale: bool,
     /// When the newest ping was sent that a quorum has answered.
     pub(super) confirmed_at: Option<Instant>,
+    /// When it first told the others of the present membership.
+    pub(super) installed_at: Instant,
     pub(super) handover: Option<Handover>,
 }
 
@@ -37,17 +39,20 @@ impl<I: Id> Election<I> {
             answered: 0,
             ranks_stale: true,
             confirmed_at: None,
+            installed_at: now,
             handover: None,
         });
         self.state.node_type = NodeType::Leader;
         self.state.leader = Some(self.settings.me.clone());
+        self.restamp();
         for peer in &mut self.peers {
             peer.progress = Progress::default();
             peer.progress.heard = (peer.verdict == Some(true)).then_some(now);
             peer.progress.live = peer.progress.heard.is_some();
         }
         self.show_followers();
-        self.timers.set(Timer::Expiry, now + self.settings.leadership_timeout);
+        self.timers
+            .set(Timer::Expiry, now + self.settings.leadership_timeout);
         self.beat(now);
     }
 
@@ -56,6 +61,7 @@ impl<I: Id> Election<I> {
         match self.role {
             Role::Leader(_) => {
                 self.expire(now);
+                self.walk(now);
                 self.ping_all(now);
             }
             Role::Candidate(_) => self.ask(now),
@@ -64,12 +70,14 @@ impl<I: Id> Election<I> {
     }
 
     /// Tells every member that it leads, and what its place among the successors is.
-    fn ping_all(&mut self, now: Instant) {
+    pub(super) fn ping_all(&mut self, now: Instant) {
         self.confirm_older();
         self.look_after_followers(now);
         self.prefer_higher(now);
         self.rank_successors();
-        let Role::Leader(lead) = &mut self.role else { return };
+        let Role::Leader(lead) = &mut self.role else {
+            return;
+        };
         // Whole microseconds, rounded down: what a round is mapped back to is never later than its sending.
         let round = micros(now.saturating_duration_since(lead.since));
         let sent = lead.since + Duration::from_micros(round);
@@ -78,15 +86,20 @@ impl<I: Id> Election<I> {
             lead.answered = 0;
         }
         for at in 0..self.peers.len() {
-            let Some(peer) = self.peers.get(at) else { continue };
-            let succession = peer.voter.then_some(peer.progress.rank);
-            self.send(at, MessageKind::Ping { round, succession });
+            let Some(peer) = self.peers.get(at) else {
+                continue;
+            };
+            if !peer.leaving {
+                let succession = peer.voter.then_some(peer.progress.rank);
+                self.send(at, MessageKind::Ping { round, succession });
+            }
         }
         self.order_handover();
         if self.is_alone() {
             self.confirm(sent);
         }
-        self.timers.set(Timer::Beat, now + self.settings.heartbeat_interval);
+        self.timers
+            .set(Timer::Beat, now + self.settings.heartbeat_interval);
     }
 
     /// Hears a leader's ping, follows it, and answers. A leader of an older term learns by the answer that it is
@@ -129,7 +142,11 @@ impl<I: Id> Election<I> {
 
     fn follows(&self, at: usize) -> bool {
         let leader = self.state.leader.as_ref();
-        self.is_following() && self.peers.get(at).is_some_and(|peer| leader == Some(&peer.id))
+        self.is_following()
+            && self
+                .peers
+                .get(at)
+                .is_some_and(|peer| leader == Some(&peer.id))
     }
 
     fn follow(&mut self, now: Instant, at: usize) {
@@ -146,7 +163,14 @@ impl<I: Id> Election<I> {
 
     fn answer_ping(&mut self, at: usize, round: u64) {
         let (position, priority) = (self.position, self.settings.priority);
-        self.send(at, MessageKind::Pong { round, position, priority });
+        self.send(
+            at,
+            MessageKind::Pong {
+                round,
+                position,
+                priority,
+            },
+        );
     }
 
     pub(super) fn on_pong(
@@ -162,12 +186,20 @@ impl<I: Id> Election<I> {
             self.take_term(now, term);
             return Ok(());
         }
-        let Role::Leader(lead) = &mut self.role else { return Err(Drop::Stale) };
-        let Some(peer) = self.peers.get_mut(at).filter(|_| term == self.state.hard_state.term) else {
+        let Role::Leader(lead) = &mut self.role else {
+            return Err(Drop::Stale);
+        };
+        let Some(peer) = self
+            .peers
+            .get_mut(at)
+            .filter(|_| term == self.state.hard_state.term)
+        else {
             return Err(Drop::Stale);
         };
         let sent = lead.since.checked_add(Duration::from_micros(round));
-        let sent = sent.filter(|sent| *sent <= lead.last_sent).ok_or(Drop::Malformed)?;
+        let sent = sent
+            .filter(|sent| *sent <= lead.last_sent)
+            .ok_or(Drop::Malformed)?;
         let progress = &mut peer.progress;
         if progress.confirmed.is_some_and(|before| before >= sent) {
             return Err(Drop::Stale);
@@ -191,19 +223,26 @@ impl<I: Id> Election<I> {
 
     /// Notes who answered the last ping, and who has not answered for an election timeout.
     fn look_after_followers(&mut self, now: Instant) {
-        let Role::Leader(lead) = &mut self.role else { return };
+        let Role::Leader(lead) = &mut self.role else {
+            return;
+        };
         let limit = self.settings.election_timeout;
         let mut gone = false;
         for peer in &mut self.peers {
             let progress = &mut peer.progress;
             let before = progress.steadiness_class();
-            if progress.confirmed.is_some_and(|sent| sent >= lead.last_sent) {
+            if progress
+                .confirmed
+                .is_some_and(|sent| sent >= lead.last_sent)
+            {
                 progress.steadiness = progress.steadiness.saturating_add(1);
             } else {
                 progress.steadiness /= 2;
             }
             lead.ranks_stale |= before != progress.steadiness_class();
-            let silent = progress.heard.is_none_or(|at| now.saturating_duration_since(at) > limit);
+            let silent = progress
+                .heard
+                .is_none_or(|at| now.saturating_duration_since(at) > limit);
             if progress.live && silent {
                 progress.live = false;
                 gone = true;
@@ -214,11 +253,26 @@ impl<I: Id> Election<I> {
         }
     }
 
+    /// Counts anew who has answered the last ping, after voters came and went.
+    pub(super) fn count_answers(&mut self) {
+        let Role::Leader(lead) = &mut self.role else {
+            return;
+        };
+        let answered = |sent: Option<Instant>| sent.is_some_and(|sent| sent >= lead.last_sent);
+        let voters = self.peers.iter().filter(|peer| peer.voter);
+        lead.answered = voters
+            .filter(|peer| answered(peer.progress.confirmed))
+            .count();
+    }
+
     /// Shows who follows, and ranks anew.
-    fn show_followers(&mut self) {
+    pub(super) fn show_followers(&mut self) {
         if let Role::Leader(lead) = &mut self.role {
             lead.ranks_stale = true;
-            let live = self.peers.iter().filter(|peer| peer.progress.live);
+            let live = self
+                .peers
+                .iter()
+                .filter(|peer| peer.progress.live && !peer.leaving);
             self.state.followers = live.map(|peer| peer.id.clone()).collect();
             self.outbox.announce = true;
         }

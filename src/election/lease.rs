@@ -27,19 +27,20 @@ impl<I: Id> Election<I> {
         self.withhold_until = Some(now + self.settings.election_timeout);
         self.has_failed = false;
         self.forget_withheld();
-        if self.is_voter() {
-            self.timers.set(Timer::Campaign, now + self.patience);
-        }
+        self.timers.set(Timer::Campaign, now + self.patience);
     }
 
     /// A quorum has answered a ping that was sent at `sent`: prolongs the lease and puts the expiry off.
     pub(super) fn confirm(&mut self, sent: Instant) {
-        let Role::Leader(lead) = &mut self.role else { return };
+        let Role::Leader(lead) = &mut self.role else {
+            return;
+        };
         if lead.confirmed_at.is_some_and(|before| before >= sent) {
             return;
         }
         lead.confirmed_at = Some(sent);
-        self.timers.set(Timer::Expiry, sent + self.settings.leadership_timeout);
+        self.timers
+            .set(Timer::Expiry, sent + self.settings.leadership_timeout);
         if lead.handover.is_none() {
             self.show_lease();
         }
@@ -47,15 +48,21 @@ impl<I: Id> Election<I> {
 
     /// Shows the lease that the newest confirmation gives.
     pub(super) fn show_lease(&mut self) {
-        let Role::Leader(lead) = &self.role else { return };
-        let lease = lead.confirmed_at.map(|sent| sent + self.settings.lease_span);
+        let Role::Leader(lead) = &self.role else {
+            return;
+        };
+        let lease = lead
+            .confirmed_at
+            .map(|sent| sent + self.settings.lease_span);
         self.outbox.announce |= lease.is_some() != self.state.lease.is_some();
         self.state.lease = lease;
     }
 
     /// Looks for the newest ping that a quorum has answered, when no quorum has answered the last one.
     pub(super) fn confirm_older(&mut self) {
-        let Role::Leader(lead) = &self.role else { return };
+        let Role::Leader(lead) = &self.role else {
+            return;
+        };
         if lead.confirmed_at.is_some_and(|sent| sent >= lead.last_sent) {
             return;
         }
@@ -64,7 +71,8 @@ impl<I: Id> Election<I> {
             let voters = self.peers.iter().filter(|peer| peer.voter);
             voters.filter_map(|peer| peer.progress.confirmed)
         };
-        let by_a_quorum = |sent: &Instant| answers().filter(|other| other >= sent).count() + 1 >= quorum;
+        let by_a_quorum =
+            |sent: &Instant| answers().filter(|other| other >= sent).count() + 1 >= quorum;
         if let Some(sent) = answers().filter(by_a_quorum).max() {
             self.confirm(sent);
         }
@@ -73,13 +81,17 @@ impl<I: Id> Election<I> {
     /// Steps down if no quorum has confirmed this leader for a `leadership_timeout` (check-quorum, thesis 6.2).
     /// Looked at before anything else is done, so that a node which was not polled does not act on what ran out.
     pub(super) fn expire(&mut self, now: Instant) {
-        let Role::Leader(lead) = &self.role else { return };
+        let Role::Leader(lead) = &self.role else {
+            return;
+        };
         let limit = self.settings.leadership_timeout;
         if now < lead.trusted_since() + limit || self.is_alone() {
             return;
         }
         self.confirm_older();
-        let Role::Leader(lead) = &self.role else { return };
+        let Role::Leader(lead) = &self.role else {
+            return;
+        };
         let end = lead.trusted_since() + limit;
         if now < end {
             self.timers.set(Timer::Expiry, end);

@@ -1,8 +1,11 @@
 //! What waits to come out: the state if it changed, then at most two messages a peer. There is no queue.
 
+use std::sync::Arc;
+
 use super::Election;
 use super::peer::Knowledge;
 use crate::id::Id;
+use crate::membership::Membership;
 use crate::message::{Message, MessageKind, MsgRouter, Slot};
 
 /// How much waits, and where to look next.
@@ -19,15 +22,17 @@ pub(super) struct Outbox {
 impl<I: Id> Election<I> {
     /// Puts a message into its slot of this peer, in the place of an older one.
     pub(super) fn send(&mut self, at: usize, kind: MessageKind<I>) {
-        let Some(peer) = self.peers.get_mut(at) else { return };
+        let Some(peer) = self.peers.get_mut(at) else {
+            return;
+        };
         if peer.slot(kind.slot()).replace(kind).is_none() {
             self.outbox.waiting += 1;
         }
     }
 
-    /// Empties this slot of every peer: what waits there has become untrue.
+    /// Empties this slot of every member: what waits there has become untrue. What a leaver is told stays true.
     pub(super) fn unsend(&mut self, slot: Slot) {
-        for peer in &mut self.peers {
+        for peer in self.peers.iter_mut().filter(|peer| !peer.leaving) {
             if peer.slot(slot).take().is_some() {
                 self.outbox.waiting -= 1;
             }
@@ -37,8 +42,11 @@ impl<I: Id> Election<I> {
     /// Counts anew, after peers came and went.
     pub(super) fn recount(&mut self) {
         let filled = |slot: &Option<MessageKind<I>>| usize::from(slot.is_some());
-        self.outbox.waiting =
-            self.peers.iter().map(|peer| filled(&peer.request) + filled(&peer.reply)).sum();
+        self.outbox.waiting = self
+            .peers
+            .iter()
+            .map(|peer| filled(&peer.request) + filled(&peer.reply))
+            .sum();
         self.outbox.cursor = 0;
     }
 
@@ -77,14 +85,36 @@ impl<I: Id> Election<I> {
         let membership = &self.state.hard_state.membership;
         let peer = self.peers.get_mut(at)?;
         let kind = peer.request.take().or_else(|| peer.reply.take())?;
+        let wish = self
+            .wish
+            .as_ref()
+            .filter(|_| matches!(kind, MessageKind::Pong { .. }));
         let told = match peer.knowledge {
-            Knowledge::Holds => None,
+            // A wish is said as the membership that it would make, under the stamp that both hold.
+            Knowledge::Holds => wish.map(|target| {
+                Arc::new(Membership {
+                    target: target.clone(),
+                    ..(**membership).clone()
+                })
+            }),
             Knowledge::Untold | Knowledge::Told => {
                 peer.knowledge = Knowledge::Told;
                 Some(membership.clone())
             }
         };
-        let message = Message { cluster, term, stamp, membership: told, kind };
-        Some(MsgRouter::ToNode(peer.id.clone(), message))
+        let is_done = peer.leaving && peer.request.is_none() && peer.reply.is_none();
+        let to = if is_done {
+            self.peers.remove(at).id
+        } else {
+            peer.id.clone()
+        };
+        let message = Message {
+            cluster,
+            term,
+            stamp,
+            membership: told,
+            kind,
+        };
+        Some(MsgRouter::ToNode(to, message))
     }
 }

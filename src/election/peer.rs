@@ -20,6 +20,8 @@ pub(super) struct Peer<I> {
     pub(super) withheld: Option<PreVoteAsk>,
     /// In a leader: how it answers.
     pub(super) progress: Progress,
+    /// It is no member, and only here until it has been told so.
+    pub(super) leaving: bool,
     /// How many transfers to it have lapsed since it led last.
     pub(super) lapses: u32,
 }
@@ -74,7 +76,7 @@ impl Progress {
 }
 
 impl<I: Id> Peer<I> {
-    fn new(id: I, voter: bool) -> Self {
+    pub(super) fn new(id: I, voter: bool) -> Self {
         Self {
             id,
             voter,
@@ -84,7 +86,16 @@ impl<I: Id> Peer<I> {
             verdict: None,
             withheld: None,
             progress: Progress::default(),
+            leaving: false,
             lapses: 0,
+        }
+    }
+
+    /// The same peer under another membership, which it has yet to be told.
+    fn anew(self) -> Self {
+        Self {
+            knowledge: Knowledge::Untold,
+            ..self
         }
     }
 
@@ -97,24 +108,45 @@ impl<I: Id> Peer<I> {
 }
 
 /// The peers of a membership, sorted by id. What is known of those that were peers before is kept, except what
-/// they hold: this is another membership.
+/// they hold: this is another membership. Those who have left are kept only if they are to be told.
 pub(super) fn peers_of<I: Id>(
     membership: &Membership<I>,
     me: &I,
     before: Vec<Peer<I>>,
+    tell_leavers: bool,
 ) -> Vec<Peer<I>> {
     let voters = membership.voters.iter().map(|id| (id, true));
     let observers = membership.observers.iter().map(|id| (id, false));
-    let mut members: Vec<_> = voters.chain(observers).filter(|(id, _)| *id != me).collect();
+    let mut members: Vec<_> = voters
+        .chain(observers)
+        .filter(|(id, _)| *id != me)
+        .collect();
     members.sort();
+    let mut peers = Vec::with_capacity(members.len());
     let mut known = before.into_iter().peekable();
-    members
-        .into_iter()
-        .map(|(id, voter)| {
-            while known.next_if(|peer| peer.id < *id).is_some() {}
-            let peer = known.next_if(|peer| peer.id == *id);
-            let peer = peer.unwrap_or_else(|| Peer::new(id.clone(), voter));
-            Peer { voter, knowledge: Knowledge::Untold, ..peer }
-        })
-        .collect()
+    let mut members = members.into_iter().peekable();
+    loop {
+        let next_member = members.peek().map(|(id, _)| *id);
+        // One who was a peer and comes before the next member is a member no more.
+        if let Some(peer) = known.next_if(|peer| next_member.is_none_or(|id| peer.id < *id)) {
+            if tell_leavers {
+                peers.push(Peer {
+                    leaving: true,
+                    voter: false,
+                    ..peer.anew()
+                });
+            }
+            continue;
+        }
+        let Some((id, voter)) = members.next() else {
+            return peers;
+        };
+        let peer = known.next_if(|peer| peer.id == *id).map(Peer::anew);
+        let peer = peer.unwrap_or_else(|| Peer::new(id.clone(), voter));
+        peers.push(Peer {
+            voter,
+            leaving: false,
+            ..peer
+        });
+    }
 }

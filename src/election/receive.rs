@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::peer::{Knowledge, PreVoteAsk, peers_of};
+use super::peer::{Knowledge, Peer, PreVoteAsk};
+use super::timer::Timer;
 use super::vote::VoteAsk;
 use super::{Election, Role};
 use crate::config::MAX_TERM_JUMP;
 use crate::id::Id;
 use crate::membership::SharedMembership;
 use crate::message::{Message, MessageKind};
+
+/// How many nodes that are no members can wait to be told so.
+const MOST_STRANGERS_TOLD: usize = 8;
 
 /// Why a message is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,37 +28,53 @@ pub(super) enum Drop {
 
 impl<I: Id> Election<I> {
     pub(super) fn receive(&mut self, now: Instant, from: &I, message: Message<I>) {
-        let at = match self.admit(now, from, &message) {
-            Ok(at) => at,
+        let (at, confirms) = match self.admit(now, from, &message) {
+            Ok(admitted) => admitted,
             Err(reason) => return self.drop_message(from, reason),
         };
         if let Err(reason) = self.dispatch(now, at, message) {
             self.drop_message(from, reason);
         }
+        if confirms {
+            self.walk(now);
+        }
     }
 
     /// Hears a message or refuses it, and learns the membership that it brings. Answers with the sender's place
-    /// among the peers.
-    fn admit(&mut self, now: Instant, from: &I, message: &Message<I>) -> Result<usize, Drop> {
+    /// among the peers, and whether it now holds this node's membership for the first time.
+    fn admit(
+        &mut self,
+        now: Instant,
+        from: &I,
+        message: &Message<I>,
+    ) -> Result<(usize, bool), Drop> {
         if message.cluster != self.settings.cluster {
             return Err(Drop::ForeignCluster);
         }
-        let term_limit = self.term().saturating_add(MAX_TERM_JUMP).min(u64::MAX - MAX_TERM_JUMP);
+        let term_limit = self
+            .term()
+            .saturating_add(MAX_TERM_JUMP)
+            .min(u64::MAX - MAX_TERM_JUMP);
         if *from == self.settings.me || message.term > term_limit {
             return Err(Drop::Malformed);
         }
         if let Some(membership) = &message.membership {
             self.learn(now, from, message.term, membership)?;
         }
-        let at = self.peer_at(from).ok_or(Drop::Stranger)?;
-        let stamp = self.stamp();
-        if let Some(peer) = self.peers.get_mut(at) {
-            // It speaks under this stamp although it was told what stands behind it: it holds the same.
-            if message.stamp == stamp && peer.knowledge == Knowledge::Told {
-                peer.knowledge = Knowledge::Holds;
-            }
+        let Some(at) = self.peer_at(from) else {
+            self.tell_stranger(from, message);
+            return Err(Drop::Stranger);
+        };
+        let same = message.stamp == self.stamp() && message.term == self.term();
+        let Some(peer) = self.peers.get_mut(at) else {
+            return Err(Drop::Stranger);
+        };
+        // It speaks under this stamp although it was told what stands behind it: it holds the same.
+        let confirms = same && peer.knowledge == Knowledge::Told;
+        if confirms {
+            peer.knowledge = Knowledge::Holds;
         }
-        Ok(at)
+        Ok((at, confirms))
     }
 
     /// Looks at a membership that a message brings, and takes it if it is newer and may be taken.
@@ -70,12 +90,7 @@ impl<I: Id> Election<I> {
         }
         let known = self.peer_at(from).is_some();
         if membership.stamp() == self.stamp() && membership != self.membership() {
-            tracing::warn!(
-                node = ?self.settings.me, ?from, stamp = %membership.stamp(),
-                ours = ?self.membership().voters, theirs = ?membership.voters,
-                "two memberships under one stamp: a node was started with a wrong list of nodes"
-            );
-            return Err(if known { Drop::Conflicting } else { Drop::Stranger });
+            return self.learn_other(now, from, term, membership);
         }
         if membership.stamp() <= self.stamp() {
             return Ok(());
@@ -83,58 +98,147 @@ impl<I: Id> Election<I> {
         if !known && !membership.is_voter(from) {
             return Err(Drop::Stranger);
         }
-        match self.role {
-            // A leader gives way only to a newer term: in its own, the membership is its own to change.
-            Role::Leader(_) if term <= self.term() => return Ok(()),
-            Role::Leader(_) => self.take_term(now, term),
-            Role::Candidate(_) => self.become_follower(now),
-            Role::Follower => {}
+        // A leader's own stamp bears its term, so a newer one is of a newer term, in which another was elected.
+        let was_candidate = matches!(self.role, Role::Candidate(_));
+        if membership.term > self.term() {
+            self.take_term(now, membership.term);
+        } else if was_candidate {
+            self.become_follower(now);
         }
-        self.adopt(now, Arc::clone(membership));
+        if matches!(self.role, Role::Follower) {
+            self.adopt(now, Arc::clone(membership));
+        }
+        if was_candidate && self.timers.is_set(Timer::Campaign) {
+            // It has waited for its turn already.
+            let turn = self.patience.saturating_sub(self.settings.election_timeout);
+            self.timers.set(Timer::Campaign, now + turn);
+        }
         Ok(())
     }
 
-    /// Makes a membership this node's own.
-    pub(super) fn adopt(&mut self, now: Instant, membership: SharedMembership<I>) {
+    /// Tells a stranger that campaigns under an older membership what the present one is: it was removed while it
+    /// could not be told. A few at a time, whoever they are.
+    fn tell_stranger(&mut self, from: &I, message: &Message<I>) {
+        let told = self.peers.iter().filter(|peer| peer.leaving).count();
+        let MessageKind::PreVoteRequest { round, .. } = message.kind else {
+            return;
+        };
+        if message.stamp >= self.stamp() || told >= MOST_STRANGERS_TOLD {
+            return;
+        }
+        if let Err(at) = self.peers.binary_search_by(|peer| peer.id.cmp(from)) {
+            self.peers.insert(
+                at,
+                Peer {
+                    leaving: true,
+                    ..Peer::new(from.clone(), false)
+                },
+            );
+            self.tell(at, round);
+        }
+    }
+
+    /// Another membership under the same stamp: a member's wish for another target, or a mistake.
+    fn learn_other(
+        &mut self,
+        now: Instant,
+        from: &I,
+        term: u64,
+        membership: &SharedMembership<I>,
+    ) -> Result<(), Drop> {
+        let known = self.peer_at(from).is_some();
+        if known && membership.differs_in_target_only(self.membership()) {
+            let leads = matches!(self.role, Role::Leader(_)) && term == self.term();
+            if leads && !membership.target.is_empty() {
+                self.set_target(now, membership.target.clone());
+            }
+            return Ok(());
+        }
+        tracing::warn!(
+            node = ?self.settings.me, ?from, stamp = %membership.stamp(),
+            ours = ?self.membership().voters, theirs = ?membership.voters,
+            "two memberships under one stamp: a node was started with a wrong list of nodes"
+        );
+        Err(if known {
+            Drop::Conflicting
+        } else {
+            Drop::Stranger
+        })
+    }
+
+    /// Makes a newer membership this node's own.
+    fn adopt(&mut self, now: Instant, membership: SharedMembership<I>) {
         let was_voter = self.is_voter();
-        let before = std::mem::take(&mut self.peers);
-        self.peers = peers_of(&membership, &self.settings.me, before);
-        self.recount();
-        self.state.hard_state.membership = membership;
-        self.outbox.announce = true;
+        self.replace_membership(membership, false);
         if was_voter != self.is_voter() {
             let leader = self.state.leader.take();
             self.become_follower(now);
-            self.state.leader = leader;
+            if leader.is_some() {
+                self.state.leader = leader;
+                self.timers.set(Timer::Campaign, now + self.patience);
+            }
         }
     }
 
     fn dispatch(&mut self, now: Instant, at: usize, message: Message<I>) -> Result<(), Drop> {
-        let Message { term, stamp, kind, .. } = message;
+        let Message {
+            term, stamp, kind, ..
+        } = message;
         match kind {
-            MessageKind::PreVoteRequest { round, position, priority } => {
-                self.on_pre_vote_request(now, at, PreVoteAsk { round, term, stamp, position, priority });
+            MessageKind::PreVoteRequest {
+                round,
+                position,
+                priority,
+            } => {
+                self.on_pre_vote_request(
+                    now,
+                    at,
+                    PreVoteAsk {
+                        round,
+                        term,
+                        stamp,
+                        position,
+                        priority,
+                    },
+                );
                 Ok(())
             }
-            MessageKind::PreVote { round, granted, leader } => {
-                self.on_pre_vote(now, at, term, round, granted, leader)
-            }
+            MessageKind::PreVote {
+                round,
+                granted,
+                leader,
+            } => self.on_pre_vote(now, at, term, round, granted, leader),
             MessageKind::VoteRequest { position, transfer } => {
-                self.on_vote_request(now, at, VoteAsk { term, stamp, position, transfer });
+                self.on_vote_request(
+                    now,
+                    at,
+                    VoteAsk {
+                        term,
+                        stamp,
+                        position,
+                        transfer,
+                    },
+                );
                 Ok(())
             }
             MessageKind::Vote { granted, .. } => self.on_vote(now, at, term, granted),
-            MessageKind::Ping { round, succession } => self.on_ping(now, at, term, round, succession),
-            MessageKind::Pong { round, position, priority } => {
-                self.on_pong(now, at, term, round, position, priority)
+            MessageKind::Ping { round, succession } => {
+                self.on_ping(now, at, term, round, succession)
             }
+            MessageKind::Pong {
+                round,
+                position,
+                priority,
+            } => self.on_pong(now, at, term, round, position, priority),
             MessageKind::TimeoutNow => self.on_timeout_now(now, at, term),
             MessageKind::Unknown => Err(Drop::Unsupported),
         }
     }
 
+    /// A member's place among the peers.
     pub(super) fn peer_at(&self, id: &I) -> Option<usize> {
-        self.peers.binary_search_by(|peer| peer.id.cmp(id)).ok()
+        let at = self.peers.binary_search_by(|peer| peer.id.cmp(id)).ok()?;
+        self.peers.get(at).filter(|peer| !peer.leaving).map(|_| at)
     }
 
     fn drop_message(&mut self, from: &I, reason: Drop) {

@@ -17,7 +17,9 @@ const JITTER_PARTS: u32 = 16;
 impl<I: Id> Election<I> {
     /// Draws how long this node waits for a leader before it campaigns: an election timeout, and then its turn.
     pub(super) fn draw_patience(&mut self) {
-        let Self { settings, state, .. } = self;
+        let Self {
+            settings, state, ..
+        } = self;
         let (timeout, spread) = (settings.election_timeout, settings.random_timeout);
         let voters = &state.hard_state.membership.voters;
         let step = spread / u32::try_from(voters.len()).unwrap_or(u32::MAX).max(1);
@@ -27,27 +29,41 @@ impl<I: Id> Election<I> {
             // A leader that gave it no rank: it does not know when the others' turns are.
             (None, Some(_)) => None,
             // Nobody leads: its place in the list, which is the same on every node.
-            (None, None) => voters.binary_search(&settings.me).ok().and_then(|at| u32::try_from(at).ok()),
+            (None, None) => voters
+                .binary_search(&settings.me)
+                .ok()
+                .and_then(|at| u32::try_from(at).ok()),
         };
         self.patience = timeout
             + match turn {
-                Some(turn) => step.saturating_mul(turn).min(spread) + self.draws.up_to(step / JITTER_PARTS),
+                Some(turn) => {
+                    step.saturating_mul(turn).min(spread) + self.draws.up_to(step / JITTER_PARTS)
+                }
                 None => self.draws.up_to(spread),
             };
     }
 
-    /// Ranks the voters: who is alive, then by priority, by how far its log reaches, by how steadily it answers,
+    /// Ranks the voters: who is alive and will stay, then by priority, by how far its log reaches, by how steadily it answers,
     /// by id. Done anew only when something of that has changed.
     pub(super) fn rank_successors(&mut self) {
-        let Role::Leader(lead) = &mut self.role else { return };
+        let Role::Leader(lead) = &mut self.role else {
+            return;
+        };
         if !std::mem::take(&mut lead.ranks_stale) {
             return;
         }
+        let target = &self.state.hard_state.membership.target;
         let mut order: Vec<_> = self.peers.iter_mut().filter(|peer| peer.voter).collect();
         // The sort is stable and the peers are sorted by id.
         order.sort_by_key(|peer| {
             let progress = &peer.progress;
-            Reverse((progress.live, progress.priority, progress.position, progress.steadiness_class()))
+            let stays = target.binary_search(&peer.id).is_ok();
+            let good = (
+                progress.priority,
+                progress.position,
+                progress.steadiness_class(),
+            );
+            Reverse((progress.live, stays, good))
         });
         for (rank, peer) in (0..).zip(order) {
             peer.progress.rank = rank;
@@ -68,7 +84,11 @@ impl Draws {
         // The id is mixed in, so that nodes which are given one seed do not draw the same.
         let mut hasher = DefaultHasher::new();
         (seed.unwrap_or(0), id).hash(&mut hasher);
-        let mut draws = Self { seed: hasher.finish(), drawn: 0, rounds: 0 };
+        let mut draws = Self {
+            seed: hasher.finish(),
+            drawn: 0,
+            rounds: 0,
+        };
         // Rounds begin anywhere, so that an answer from before a restart is not taken for one of now.
         draws.rounds = u64::from(draws.generator().random::<u32>());
         draws

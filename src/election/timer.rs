@@ -18,7 +18,13 @@ pub(super) enum Timer {
 }
 
 impl Timer {
-    const ALL: [Self; 5] = [Self::Expiry, Self::Handover, Self::Campaign, Self::Beat, Self::Answer];
+    const ALL: [Self; 5] = [
+        Self::Expiry,
+        Self::Handover,
+        Self::Campaign,
+        Self::Beat,
+        Self::Answer,
+    ];
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]

@@ -26,35 +26,51 @@ const MOST_DOUBLINGS: u32 = 10;
 impl<I: Id> Election<I> {
     pub(super) fn transfer(&mut self, now: Instant, to: &I) -> Result<(), Error> {
         let Role::Leader(lead) = &mut self.role else {
-            let leader = self.state.leader.as_ref().map(|leader| format!("{leader:?}"));
+            let leader = self
+                .state
+                .leader
+                .as_ref()
+                .map(|leader| format!("{leader:?}"));
             return Err(Error::NotLeader { leader });
         };
         if *to == self.settings.me {
             return Err(Error::TransferToSelf);
         }
         if let Some(running) = &self.state.transferring_to {
-            return Err(Error::TransferRunning { to: format!("{running:?}") });
+            return Err(Error::TransferRunning {
+                to: format!("{running:?}"),
+            });
         }
         if !self.state.hard_state.membership.is_voter(to) {
-            return Err(Error::TransferToNonVoter { node: format!("{to:?}") });
+            return Err(Error::TransferToNonVoter {
+                node: format!("{to:?}"),
+            });
         }
         lead.handover = Some(Handover { ordered: false });
         self.state.transferring_to = Some(to.clone());
         self.state.lease = None;
         self.outbox.announce = true;
-        self.timers.set(Timer::Handover, now + self.settings.election_timeout);
+        self.timers
+            .set(Timer::Handover, now + self.settings.election_timeout);
         self.order_handover();
         Ok(())
     }
 
     /// Orders the successor to campaign as soon as its log is as long as this node's; again with every heartbeat.
     pub(super) fn order_handover(&mut self) {
-        let Role::Leader(lead) = &mut self.role else { return };
-        let (Some(handover), Some(to)) = (&mut lead.handover, &self.state.transferring_to) else { return };
+        let Role::Leader(lead) = &mut self.role else {
+            return;
+        };
+        let (Some(handover), Some(to)) = (&mut lead.handover, &self.state.transferring_to) else {
+            return;
+        };
         let position = self.position;
         let successor = self.peers.iter().position(|peer| peer.id == *to);
-        let caught_up =
-            |at: &usize| self.peers.get(*at).is_some_and(|peer| peer.progress.position >= position);
+        let caught_up = |at: &usize| {
+            self.peers
+                .get(*at)
+                .is_some_and(|peer| peer.progress.position >= position)
+        };
         if let Some(at) = successor.filter(caught_up) {
             handover.ordered = true;
             self.send(at, MessageKind::TimeoutNow);
@@ -63,8 +79,11 @@ impl<I: Id> Election<I> {
 
     /// The transfer was not taken in time.
     pub(super) fn give_up_transfer(&mut self, now: Instant) {
-        let Role::Leader(lead) = &mut self.role else { return };
-        let (Some(handover), Some(to)) = (lead.handover.take(), self.state.transferring_to.take()) else {
+        let Role::Leader(lead) = &mut self.role else {
+            return;
+        };
+        let (Some(handover), Some(to)) = (lead.handover.take(), self.state.transferring_to.take())
+        else {
             return;
         };
         self.outbox.announce = true;
@@ -90,15 +109,38 @@ impl<I: Id> Election<I> {
         let successors = self.peers.iter().enumerate().filter(|(_, peer)| {
             peer.voter && peer.progress.live && peer.progress.position >= self.position
         });
-        let best = successors.min_by_key(|(_, peer)| peer.progress.rank).map(|(at, _)| at);
+        let best = successors
+            .min_by_key(|(_, peer)| peer.progress.rank)
+            .map(|(at, _)| at);
         self.become_follower(now);
         if let Some(at) = best {
             self.send(at, MessageKind::TimeoutNow);
         }
     }
 
+    /// This leader leaves the cluster as soon as another leads it.
+    pub(super) fn hand_over_to_target(&mut self, now: Instant) {
+        let target = &self.membership().target;
+        let stays = |id: &I| target.binary_search(id).is_ok();
+        let successors = self
+            .peers
+            .iter()
+            .filter(|peer| peer.voter && peer.progress.live && stays(&peer.id));
+        // Whoever let a transfer lapse comes last, so that one who cannot win does not keep this node here.
+        let best = successors.min_by_key(|peer| (peer.lapses, peer.progress.rank));
+        if let Some(to) = best.map(|peer| peer.id.clone()) {
+            // It leads and the other is a voter: there is nothing to refuse.
+            let _ = self.transfer(now, &to);
+        }
+    }
+
     /// The leader hands over to this node: it campaigns at once, and voters need not withhold.
-    pub(super) fn on_timeout_now(&mut self, now: Instant, at: usize, term: u64) -> Result<(), Drop> {
+    pub(super) fn on_timeout_now(
+        &mut self,
+        now: Instant,
+        at: usize,
+        term: u64,
+    ) -> Result<(), Drop> {
         if term < self.term() || !self.is_voter() {
             return Err(Drop::Stale);
         }
@@ -106,7 +148,10 @@ impl<I: Id> Election<I> {
             self.take_term(now, term);
         }
         let leader = self.state.leader.as_ref();
-        let from_another = self.peers.get(at).is_none_or(|peer| leader.is_some_and(|id| *id != peer.id));
+        let from_another = self
+            .peers
+            .get(at)
+            .is_none_or(|peer| leader.is_some_and(|id| *id != peer.id));
         match &self.role {
             Role::Leader(_) => Err(Drop::Malformed),
             Role::Follower if from_another => Err(Drop::Malformed),
@@ -123,22 +168,35 @@ impl<I: Id> Election<I> {
     pub(super) fn prefer_higher(&mut self, now: Instant) {
         let (position, priority) = (self.position, self.settings.priority);
         let timeout = self.settings.election_timeout;
+        let target = &self.state.hard_state.membership.target;
         for peer in &mut self.peers {
             let progress = &mut peer.progress;
             let better = peer.voter
+                && target.binary_search(&peer.id).is_ok()
                 && progress.live
                 && progress.priority > priority
                 && progress.position >= position;
-            progress.superior_since = if better { progress.superior_since.or(Some(now)) } else { None };
+            progress.superior_since = if better {
+                progress.superior_since.or(Some(now))
+            } else {
+                None
+            };
         }
         if self.state.lease.is_none_or(|end| end <= now) {
             return;
         }
         let due = self.peers.iter().filter(|peer| {
             let wait = timeout.saturating_mul(1 << peer.lapses.min(MOST_DOUBLINGS));
-            peer.progress.superior_since.is_some_and(|at| now.saturating_duration_since(at) >= wait)
+            peer.progress
+                .superior_since
+                .is_some_and(|at| now.saturating_duration_since(at) >= wait)
         });
-        let best = due.max_by_key(|peer| (peer.progress.priority, std::cmp::Reverse(peer.progress.rank)));
+        let best = due.max_by_key(|peer| {
+            (
+                peer.progress.priority,
+                std::cmp::Reverse(peer.progress.rank),
+            )
+        });
         if let Some(to) = best.map(|peer| peer.id.clone()) {
             // It leads and the other is a voter: there is nothing to refuse.
             let _ = self.transfer(now, &to);

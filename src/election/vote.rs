@@ -41,7 +41,9 @@ impl<I: Id> Election<I> {
     /// Keeps a withheld pre-vote until the window ends. A leader's window ends with its leadership: nothing to
     /// keep there, and the candidate asks again.
     fn remember(&mut self, at: usize, ask: PreVoteAsk) {
-        let (Role::Follower, Some(end)) = (&self.role, self.withhold_until) else { return };
+        let (Role::Follower, Some(end)) = (&self.role, self.withhold_until) else {
+            return;
+        };
         if let Some(peer) = self.peers.get_mut(at) {
             peer.withheld = Some(ask);
             self.timers.set(Timer::Answer, end);
@@ -102,7 +104,14 @@ impl<I: Id> Election<I> {
 
     fn answer_pre_vote(&mut self, at: usize, round: u64, granted: bool) {
         let leader = self.state.leader.clone();
-        self.send(at, MessageKind::PreVote { round, granted, leader });
+        self.send(
+            at,
+            MessageKind::PreVote {
+                round,
+                granted,
+                leader,
+            },
+        );
     }
 
     /// Votes, or says why not by what it knows. A vote withheld leaves the candidate's term alone, so that a node
@@ -133,12 +142,16 @@ impl<I: Id> Election<I> {
 
     fn has_voted_for(&self, at: usize) -> bool {
         let voted_for = self.state.hard_state.voted_for.as_ref();
-        self.peers.get(at).is_some_and(|peer| voted_for == Some(&peer.id))
+        self.peers
+            .get(at)
+            .is_some_and(|peer| voted_for == Some(&peer.id))
     }
 
     /// Gives the vote, which is for ever in this term, and the candidate the time to win.
     fn vote_for(&mut self, now: Instant, at: usize) {
-        let Some(peer) = self.peers.get(at) else { return };
+        let Some(peer) = self.peers.get(at) else {
+            return;
+        };
         self.state.hard_state.voted_for = Some(peer.id.clone());
         self.become_follower(now);
     }

@@ -36,7 +36,10 @@ impl Alarm {
     pub(crate) fn poll(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let at = tokio::time::Instant::from_std(at);
         let armed = self.0.get_or_insert_with(|| {
-            Box::pin(Armed { sleep: tokio::time::sleep_until(at), fired: false })
+            Box::pin(Armed {
+                sleep: tokio::time::sleep_until(at),
+                fired: false,
+            })
         });
         let mut armed = armed.as_mut().project();
         if *armed.fired || at < armed.sleep.deadline() {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use streamraft::{
-    Command, Config, Election, Error, HardState, Inbound, Message, MessageKind, MsgRouter, NodeState,
-    NodeType,
+    Command, Config, Election, Error, HardState, Inbound, Message, MessageKind, MsgRouter,
+    NodeState, NodeType, Stamp,
 };
 
 /// True time in nanoseconds since the world began.
@@ -34,6 +34,8 @@ struct Host {
     paused_until: Nanos,
     /// The state that came out last.
     shown: Option<NodeState<u64>>,
+    /// The term and the membership's stamp that it has saved, or that its settings give.
+    written: (u64, Stamp),
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,8 +108,15 @@ impl World {
 
     /// Adds a node and starts it.
     pub(crate) fn add(&mut self, id: u64, config: Config<u64>) {
-        let host =
-            Host { config, election: None, disk: None, drift_ppm: 0, paused_until: 0, shown: None };
+        let host = Host {
+            config,
+            election: None,
+            disk: None,
+            drift_ppm: 0,
+            paused_until: 0,
+            shown: None,
+            written: (0, Stamp::default()),
+        };
         self.hosts.insert(id, host);
         self.start(id);
     }
@@ -120,23 +129,35 @@ impl World {
         if let Some(saved) = host.disk.clone().filter(|_| self.durable) {
             config = config.restore(saved);
         }
-        host.election = Some(Election::new(config, now).expect("good settings"));
+        let election = Election::new(config, now).expect("good settings");
+        let hard_state = election.state().hard_state();
+        host.written = (hard_state.term(), hard_state.membership().stamp());
+        host.election = Some(election);
         host.shown = None;
         self.drain(id);
     }
 
     /// Kills a node. What it had not sent is lost, what it had saved is not.
     pub(crate) fn kill(&mut self, id: u64) {
-        self.hosts.get_mut(&id).expect("a node of this world").election = None;
+        self.hosts
+            .get_mut(&id)
+            .expect("a node of this world")
+            .election = None;
     }
 
     pub(crate) fn pause(&mut self, id: u64, time: Duration) {
         let until = self.now + nanos(time);
-        self.hosts.get_mut(&id).expect("a node of this world").paused_until = until;
+        self.hosts
+            .get_mut(&id)
+            .expect("a node of this world")
+            .paused_until = until;
     }
 
     pub(crate) fn set_drift(&mut self, id: u64, ppm: i64) {
-        self.hosts.get_mut(&id).expect("a node of this world").drift_ppm = ppm;
+        self.hosts
+            .get_mut(&id)
+            .expect("a node of this world")
+            .drift_ppm = ppm;
         self.start(id);
     }
 
@@ -149,7 +170,10 @@ impl World {
     }
 
     pub(crate) fn live(&self) -> Vec<u64> {
-        self.ids().into_iter().filter(|id| self.is_up(*id)).collect()
+        self.ids()
+            .into_iter()
+            .filter(|id| self.is_up(*id))
+            .collect()
     }
 
     pub(crate) fn node(&self, id: u64) -> &Election<u64> {
@@ -181,7 +205,9 @@ impl World {
     }
 
     pub(crate) fn command(&mut self, id: u64, command: Command<u64>) -> Result<(), Error> {
-        let result = self.call(id, |election, now| election.handle(now, Inbound::FromSelf(command)));
+        let result = self.call(id, |election, now| {
+            election.handle(now, Inbound::FromSelf(command))
+        });
         self.drain(id);
         result
     }
@@ -189,13 +215,18 @@ impl World {
     /// Hands a node a message as if it came from the network.
     pub(crate) fn inject(&mut self, from: u64, to: u64, message: Message<u64>) {
         let input = Inbound::FromNode(from, message);
-        self.call(to, |election, now| election.handle(now, input)).expect("messages are no mistakes");
+        self.call(to, |election, now| election.handle(now, input))
+            .expect("messages are no mistakes");
         self.drain(to);
     }
 
     /// Who leads by its own account and its lease.
     pub(crate) fn leader(&self) -> Option<u64> {
-        let leads = |id: &u64| self.node(*id).state().is_leader_at(self.local(*id, self.now));
+        let leads = |id: &u64| {
+            self.node(*id)
+                .state()
+                .is_leader_at(self.local(*id, self.now))
+        };
         self.live().into_iter().find(leads)
     }
 
@@ -222,7 +253,11 @@ impl World {
 
     /// Runs until this holds, which is looked at after every event. Answers how long it took, or nothing after
     /// `limit`.
-    pub(crate) fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> Option<Duration> {
+    pub(crate) fn run_until(
+        &mut self,
+        limit: Duration,
+        mut done: impl FnMut(&Self) -> bool,
+    ) -> Option<Duration> {
         let start = self.now;
         let end = start + nanos(limit);
         while !done(self) {
@@ -265,7 +300,7 @@ impl World {
             host.paused_until <= at && timer.is_some_and(|timer| self.true_time(*id, timer) <= at)
         };
         if let Some(id) = self.ids().into_iter().find(due) {
-            self.call(id, |election, now| election.handle_timeout(now));
+            self.call(id, Election::handle_timeout);
             self.drain(id);
         }
     }
@@ -308,16 +343,27 @@ impl World {
         if let Some(candidate) = state.hard_state().voted_for() {
             let before = self.votes.insert((id, term), *candidate);
             let same = before.is_none_or(|before| before == *candidate);
-            assert!(same || !self.durable, "{id} votes for {before:?} and {candidate} in term {term}");
+            assert!(
+                same || !self.durable,
+                "{id} votes for {before:?} and {candidate} in term {term}"
+            );
         }
         let host = self.hosts.get_mut(&id).expect("a node of this world");
         if let Some(before) = host.disk.as_ref().filter(|_| self.durable) {
-            assert!(before.term() <= term, "{id} falls back from term {} to {term}", before.term());
+            assert!(
+                before.term() <= term,
+                "{id} falls back from term {} to {term}",
+                before.term()
+            );
         }
+        host.written = (term, state.hard_state().membership().stamp());
         host.disk = Some(state.hard_state().clone());
         if state.node_type() == NodeType::Leader {
             let other = self.leaders.insert(term, id);
-            assert!(other.is_none_or(|other| other == id), "{other:?} and {id} both lead term {term}");
+            assert!(
+                other.is_none_or(|other| other == id),
+                "{other:?} and {id} both lead term {term}"
+            );
             if other.is_none() {
                 self.history.push((self.now, id, term));
             }
@@ -331,9 +377,15 @@ impl World {
         if self.cuts.contains(&(from, to)) || !self.hosts.contains_key(&to) {
             return;
         }
-        let copies = if self.chance(self.loss) { 0 } else { 1 + usize::from(self.chance(self.duplication)) };
+        let copies = if self.chance(self.loss) {
+            0
+        } else {
+            1 + usize::from(self.chance(self.duplication))
+        };
         for _ in 0..copies {
-            let delay = self.rng.random_range(nanos(self.delay.0)..=nanos(self.delay.1));
+            let delay = self
+                .rng
+                .random_range(nanos(self.delay.0)..=nanos(self.delay.1));
             self.sent += 1;
             let index = self.free.pop().unwrap_or_else(|| {
                 self.letters.push(None);
@@ -341,25 +393,30 @@ impl World {
             });
             self.letters[index] = Some(message.clone());
             let at = std::cmp::Reverse((self.now + delay, self.sent));
-            self.post.push(Letter { at, from, to, index });
+            self.post.push(Letter {
+                at,
+                from,
+                to,
+                index,
+            });
         }
     }
 
     /// Nothing leaves a node that says more than what it has saved.
     fn check_written_ahead(&self, id: u64, message: &Message<u64>) {
-        let saved = self.hosts[&id].disk.as_ref();
-        let started = self.hosts[&id].config.clone();
-        let (term, stamp) = saved.map_or_else(
-            || (0, Election::new(started, self.origin).expect("good settings").state().hard_state().membership().stamp()),
-            |saved| (saved.term(), saved.membership().stamp()),
-        );
-        assert_eq!((message.term, message.stamp), (term, stamp), "{id} speaks of what it has not saved");
+        let written = self.hosts[&id].written;
+        let spoken = (message.term, message.stamp);
+        assert_eq!(spoken, written, "{id} speaks of what it has not saved");
     }
 
     fn check_leases(&self) {
         let leads = |id: &u64| self.state(*id).is_leader_at(self.local(*id, self.now));
         let holders: Vec<u64> = self.live().into_iter().filter(leads).collect();
-        assert!(holders.len() <= 1, "leases overlap at {} ns: {holders:?}\n{self}", self.now);
+        assert!(
+            holders.len() <= 1,
+            "leases overlap at {} ns: {holders:?}\n{self}",
+            self.now
+        );
     }
 
     fn chance(&mut self, percent: u32) -> bool {
@@ -376,13 +433,19 @@ impl World {
     fn true_time(&self, id: u64, at: Instant) -> Nanos {
         let rate = 1_000_000 + self.hosts[&id].drift_ppm;
         let local = i128::from(nanos(at.saturating_duration_since(self.origin)));
-        u64::try_from((local * 1_000_000 + i128::from(rate) - 1) / i128::from(rate)).expect("time goes on")
+        u64::try_from((local * 1_000_000 + i128::from(rate) - 1) / i128::from(rate))
+            .expect("time goes on")
     }
 }
 
 impl std::fmt::Display for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "at {:.3} ms, cuts {:?}", self.now as f64 / 1e6, self.cuts)?;
+        writeln!(
+            f,
+            "at {:.3} ms, cuts {:?}",
+            self.now as f64 / 1e6,
+            self.cuts
+        )?;
         for id in self.live() {
             let state = self.state(id);
             writeln!(
@@ -391,7 +454,9 @@ impl std::fmt::Display for World {
                 state.node_type(),
                 state.term(),
                 state.leader(),
-                state.lease().map(|end| end.saturating_duration_since(self.local(id, self.now))),
+                state
+                    .lease()
+                    .map(|end| end.saturating_duration_since(self.local(id, self.now))),
                 state.followers(),
                 state.nodes(),
                 self.node(id).stats(),

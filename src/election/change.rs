@@ -30,16 +30,24 @@ impl<I: Id> Election<I> {
         Ok(())
     }
 
-    /// The newest wish replaces the target. The voters stay, so nothing has to be confirmed first.
+    /// The newest wish replaces the target, and who is new begins to hear. The voters stay, so nothing has to be
+    /// confirmed first.
     pub(super) fn set_target(&mut self, now: Instant, target: Vec<I>) {
-        if self.membership().target == target || self.membership().voters.is_empty() {
+        let before = &**self.membership();
+        if before.target == target {
             return;
         }
-        let Membership { version, .. } = **self.membership();
+        let observers = target
+            .iter()
+            .filter(|id| !before.is_voter(id))
+            .cloned()
+            .collect();
+        let version = before.version.saturating_add(1);
         let next = Membership {
+            version,
+            observers,
             target,
-            version: version.saturating_add(1),
-            ..(**self.membership()).clone()
+            ..before.clone()
         };
         self.install(now, next);
         self.walk(now);

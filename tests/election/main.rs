@@ -1,4 +1,5 @@
 //! The election rules on virtual time.
 
 mod chaos;
+mod membership;
 mod world;

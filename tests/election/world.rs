@@ -38,7 +38,7 @@ struct Host {
     written: (u64, Stamp),
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Letter {
     /// Negated, so that the heap gives the earliest first.
     at: std::cmp::Reverse<(Nanos, u64)>,
@@ -241,6 +241,46 @@ impl World {
         self.live().iter().all(agrees).then_some(leader)
     }
 
+    /// Whether these nodes, as far as they run, follow the one leader.
+    pub(crate) fn settled_among(&self, nodes: &[u64]) -> bool {
+        let Some(leader) = self.leader() else {
+            return false;
+        };
+        let term = self.state(leader).term();
+        let agrees = |id: &&u64| {
+            let state = self.state(**id);
+            state.leader() == Some(&leader) && state.term() == term
+        };
+        nodes
+            .iter()
+            .filter(|id| self.is_up(**id))
+            .all(|id| agrees(&id))
+    }
+
+    /// Starts a node anew with this on its disk.
+    pub(crate) fn restart_from(&mut self, id: u64, disk: HardState<u64>) {
+        self.hosts.get_mut(&id).expect("a node of this world").disk = Some(disk);
+        self.start(id);
+    }
+
+    pub(crate) fn force_nodes(&mut self, id: u64, nodes: &[u64]) -> Result<(), Error> {
+        let result = self.call(id, |election, now| {
+            election.force_nodes(now, nodes.to_vec())
+        });
+        self.drain(id);
+        result
+    }
+
+    pub(crate) fn allow_membership_change(&mut self, id: u64, allowed: bool) {
+        self.call(id, |election, _| election.allow_membership_change(allowed));
+    }
+
+    pub(crate) fn settle_among(&mut self, nodes: &[u64], limit: Duration) -> u64 {
+        let took = self.run_until(limit, |world| world.settled_among(nodes));
+        assert!(took.is_some(), "no leader within {limit:?}: {self}");
+        self.leader().expect("just seen")
+    }
+
     /// Runs for this long.
     pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + nanos(time);
@@ -332,7 +372,7 @@ impl World {
         while let Some(output) = self.call(id, |election, _| election.poll_output()) {
             match output {
                 MsgRouter::ToSelf(state) => self.save(id, state),
-                MsgRouter::ToNode(to, message) => self.send(id, to, message),
+                MsgRouter::ToNode(to, message) => self.send(id, to, &message),
                 _ => unreachable!("no other output"),
             }
         }
@@ -371,9 +411,9 @@ impl World {
         host.shown = Some(state);
     }
 
-    fn send(&mut self, from: u64, to: u64, message: Message<u64>) {
-        self.check_written_ahead(from, &message);
-        *self.traffic.entry((from, kind(&message))).or_default() += 1;
+    fn send(&mut self, from: u64, to: u64, message: &Message<u64>) {
+        self.check_written_ahead(from, message);
+        *self.traffic.entry((from, kind(message))).or_default() += 1;
         if self.cuts.contains(&(from, to)) || !self.hosts.contains_key(&to) {
             return;
         }

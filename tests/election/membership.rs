@@ -335,7 +335,7 @@ fn a_candidate_with_an_older_membership_gets_no_vote_but_learns_the_newer_one() 
     let newer = HardState::new(5, None, newer);
     let mut world = World::new(3, &[1, 2, 3], tune);
     world.restart_from(1, newer.clone());
-    world.run(ms(160));
+    world.run(ms(150));
     let ask = |transfer| MessageKind::VoteRequest { position: LogPosition::default(), transfer };
     world.inject(2, 1, Message::new(6, Stamp::new(5, 3), ask(false)));
     assert_eq!(world.state(1).hard_state().voted_for(), None, "its membership is older");

@@ -155,7 +155,7 @@ impl<I: Id> Election<I> {
         }
         if let Some(peer) = self.peers.get_mut(at) {
             // Whoever has led is worth another transfer.
-            peer.lapses = 0;
+            peer.tries = 0;
             self.state.leader = Some(peer.id.clone());
             self.outbox.announce = true;
         }

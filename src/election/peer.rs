@@ -22,8 +22,8 @@ pub(super) struct Peer<I> {
     pub(super) progress: Progress,
     /// It is no member, and only here until it has been told so.
     pub(super) leaving: bool,
-    /// How many transfers to it have lapsed since it led last.
-    pub(super) lapses: u32,
+    /// How many transfers to it were begun since it led last.
+    pub(super) tries: u32,
 }
 
 /// Whether a peer holds this node's membership.
@@ -87,7 +87,7 @@ impl<I: Id> Peer<I> {
             withheld: None,
             progress: Progress::default(),
             leaving: false,
-            lapses: 0,
+            tries: 0,
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) struct Handover {
     ordered: bool,
 }
 
-/// After this many lapsed transfers to a node the wait for the next one grows no more.
+/// After this many transfers to a node that has not led since, the wait for the next one grows no more.
 const MOST_DOUBLINGS: u32 = 10;
 
 impl<I: Id> Election<I> {
@@ -52,6 +52,9 @@ impl<I: Id> Election<I> {
         self.outbox.announce = true;
         self.timers
             .set(Timer::Handover, now + self.settings.election_timeout);
+        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == *to) {
+            peer.tries = peer.tries.saturating_add(1);
+        }
         self.order_handover();
         Ok(())
     }
@@ -82,14 +85,11 @@ impl<I: Id> Election<I> {
         let Role::Leader(lead) = &mut self.role else {
             return;
         };
-        let (Some(handover), Some(to)) = (lead.handover.take(), self.state.transferring_to.take())
-        else {
+        let Some(handover) = lead.handover.take() else {
             return;
         };
+        self.state.transferring_to = None;
         self.outbox.announce = true;
-        if let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == to) {
-            peer.lapses = peer.lapses.saturating_add(1);
-        }
         if handover.ordered {
             self.stand(now, true);
         } else {
@@ -126,8 +126,8 @@ impl<I: Id> Election<I> {
             .peers
             .iter()
             .filter(|peer| peer.voter && peer.progress.live && stays(&peer.id));
-        // Whoever let a transfer lapse comes last, so that one who cannot win does not keep this node here.
-        let best = successors.min_by_key(|peer| (peer.lapses, peer.progress.rank));
+        // Whoever was tried in vain comes last, so that one who cannot win does not keep this node here.
+        let best = successors.min_by_key(|peer| (peer.tries, peer.progress.rank));
         if let Some(to) = best.map(|peer| peer.id.clone()) {
             // It leads and the other is a voter: there is nothing to refuse.
             let _ = self.transfer(now, &to);
@@ -164,7 +164,8 @@ impl<I: Id> Election<I> {
     }
 
     /// Hands over to a voter of higher priority that has been alive and caught up for an election timeout; longer
-    /// after transfers to it that lapsed, so that one which answers but cannot win does not unsettle the cluster.
+    /// after transfers to it that came to nothing, so that one which answers but cannot win does not unsettle the
+    /// cluster for ever.
     pub(super) fn prefer_higher(&mut self, now: Instant) {
         let (position, priority) = (self.position, self.settings.priority);
         let timeout = self.settings.election_timeout;
@@ -186,7 +187,7 @@ impl<I: Id> Election<I> {
             return;
         }
         let due = self.peers.iter().filter(|peer| {
-            let wait = timeout.saturating_mul(1 << peer.lapses.min(MOST_DOUBLINGS));
+            let wait = timeout.saturating_mul(1 << peer.tries.min(MOST_DOUBLINGS));
             peer.progress
                 .superior_since
                 .is_some_and(|at| now.saturating_duration_since(at) >= wait)

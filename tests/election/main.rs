@@ -2,4 +2,5 @@
 
 mod chaos;
 mod membership;
+mod priority;
 mod world;

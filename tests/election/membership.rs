@@ -336,11 +336,22 @@ fn a_candidate_with_an_older_membership_gets_no_vote_but_learns_the_newer_one() 
     let mut world = World::new(3, &[1, 2, 3], tune);
     world.restart_from(1, newer.clone());
     world.run(ms(150));
-    let ask = |transfer| MessageKind::VoteRequest { position: LogPosition::default(), transfer };
+    let ask = |transfer| MessageKind::VoteRequest {
+        position: LogPosition::default(),
+        transfer,
+    };
     world.inject(2, 1, Message::new(6, Stamp::new(5, 3), ask(false)));
-    assert_eq!(world.state(1).hard_state().voted_for(), None, "its membership is older");
+    assert_eq!(
+        world.state(1).hard_state().voted_for(),
+        None,
+        "its membership is older"
+    );
     world.inject(3, 1, Message::new(6, Stamp::new(5, 4), ask(false)));
-    assert_eq!(world.state(1).hard_state().voted_for(), Some(&3), "its membership is as new");
+    assert_eq!(
+        world.state(1).hard_state().voted_for(),
+        Some(&3),
+        "its membership is as new"
+    );
     world.settle(ms(2_000));
     for id in 1..=3 {
         assert!(

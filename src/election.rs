@@ -8,6 +8,7 @@
 
 mod campaign;
 mod change;
+mod follow;
 mod lead;
 mod lease;
 mod outbox;

@@ -109,12 +109,10 @@ impl<I: Id> TinyRaft<I> {
         self.election.node_id()
     }
 
-    /// Takes a message of another node: what the sink does with [`Inbound::FromNode`].
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] after the node was stopped. Nothing that is wrong with a message is an error.
-    pub fn on_receive(&mut self, from: I, message: Message<I>) -> Result<(), Error> {
-        self.put(Inbound::FromNode(from, message))
+    /// Takes a message of another node, as the sink does with [`Inbound::FromNode`]. What is wrong with it is counted
+    /// ([`stats`](Self::stats)). Without effect after the node was stopped.
+    pub fn on_receive(&mut self, from: I, message: Message<I>) {
+        self.put_or_drop(Inbound::FromNode(from, message));
     }
 
     /// Wishes for these voters, in any order, whatever the present ones are. The leader of the day carries it out,
@@ -146,20 +144,15 @@ impl<I: Id> TinyRaft<I> {
         result
     }
 
-    /// Sets this node's priority: the higher, the rather it leads.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] after the node was stopped.
-    pub fn set_priority(&mut self, priority: u64) -> Result<(), Error> {
-        self.put(Inbound::FromSelf(Command::SetPriority(priority)))
+    /// Sets this node's priority: the higher, the rather it leads. Without effect after the node was stopped.
+    pub fn set_priority(&mut self, priority: u64) {
+        self.put_or_drop(Inbound::FromSelf(Command::SetPriority(priority)));
     }
 
-    /// Another layer heard from the leader: as good as its `Ping` for not campaigning.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] after the node was stopped.
-    pub fn mark_alive(&mut self) -> Result<(), Error> {
-        self.put(Inbound::FromSelf(Command::MarkAlive))
+    /// Another layer heard from the leader: as good as its `Ping` for not campaigning. Without effect on a node that
+    /// follows nobody.
+    pub fn mark_alive(&mut self) {
+        self.put_or_drop(Inbound::FromSelf(Command::MarkAlive));
     }
 
     /// Hands leadership over to this voter. The lease is given up at once; the transfer is over when another node
@@ -173,11 +166,8 @@ impl<I: Id> TinyRaft<I> {
     }
 
     /// Gives leadership up and hands it over to the best successor. Without effect on a node that does not lead.
-    ///
-    /// # Errors
-    /// [`Error::Stopped`] after the node was stopped.
-    pub fn resign(&mut self) -> Result<(), Error> {
-        self.put(Inbound::FromSelf(Command::Resign))
+    pub fn resign(&mut self) {
+        self.put_or_drop(Inbound::FromSelf(Command::Resign));
     }
 
     /// Resigns, lets go of what has to leave, and ends the stream. Calling it again has no effect.
@@ -190,6 +180,11 @@ impl<I: Id> TinyRaft<I> {
         let result = self.election.handle(now(), input);
         self.wake();
         result
+    }
+
+    /// For inputs that only a stopped node refuses: whoever put them in by a method knows that it stopped it.
+    fn put_or_drop(&mut self, input: Inbound<I>) {
+        let _ = self.put(input);
     }
 
     fn wake(&self) {

@@ -1,4 +1,4 @@
-//! The leader: its heartbeats and their answers; the follower's side of them (paper section 5.2, thesis 6.2).
+//! The leader: its heartbeats and what their answers tell it (paper section 5.2, thesis 6.2).
 
 use std::time::{Duration, Instant};
 
@@ -102,77 +102,7 @@ impl<I: Id> Election<I> {
             .set(Timer::Beat, now + self.settings.heartbeat_interval);
     }
 
-    /// Hears a leader's ping, follows it, and answers. A leader of an older term learns by the answer that it is
-    /// over.
-    pub(super) fn on_ping(
-        &mut self,
-        now: Instant,
-        at: usize,
-        term: u64,
-        round: u64,
-        succession: Option<u32>,
-    ) -> Result<(), Drop> {
-        if term < self.term() {
-            self.answer_ping(at, round);
-            return Err(Drop::Stale);
-        }
-        if term > self.term() {
-            self.take_term(now, term);
-        }
-        let follows_it = self.follows(at);
-        if !follows_it && (self.is_following() || matches!(self.role, Role::Leader(_))) {
-            tracing::error!(node = ?self.settings.me, term, "two leaders in one term: the second is not heard");
-            return Err(Drop::Malformed);
-        }
-        if !follows_it {
-            self.follow(now, at);
-        }
-        if self.rank != succession || !follows_it {
-            self.rank = succession;
-            self.draw_patience();
-        }
-        self.hear_leader(now);
-        self.answer_ping(at, round);
-        Ok(())
-    }
-
-    fn is_following(&self) -> bool {
-        matches!(self.role, Role::Follower) && self.state.leader.is_some()
-    }
-
-    fn follows(&self, at: usize) -> bool {
-        let leader = self.state.leader.as_ref();
-        self.is_following()
-            && self
-                .peers
-                .get(at)
-                .is_some_and(|peer| leader == Some(&peer.id))
-    }
-
-    fn follow(&mut self, now: Instant, at: usize) {
-        if matches!(self.role, Role::Candidate(_)) {
-            self.become_follower(now);
-        }
-        if let Some(peer) = self.peers.get_mut(at) {
-            // Whoever has led is worth another transfer.
-            peer.tries = 0;
-            self.state.leader = Some(peer.id.clone());
-            self.outbox.announce = true;
-        }
-    }
-
-    fn answer_ping(&mut self, at: usize, round: u64) {
-        let (position, priority) = (self.position, self.settings.priority);
-        self.send(
-            at,
-            MessageKind::Pong {
-                round,
-                position,
-                priority,
-            },
-        );
-    }
-
+    /// An answer to a ping: its sender lives, and has withheld its vote since that ping came.
     pub(super) fn on_pong(
         &mut self,
         now: Instant,

@@ -1,8 +1,12 @@
 //! What stands around a node: each a value that owns what it wraps and is polled by its owner.
 
 mod lane;
+pub(crate) mod leadership;
 mod lossy;
 mod router;
+mod while_leader;
 
+pub use leadership::{Leadership, Token};
 pub use lossy::{Lossy, lossy};
 pub use router::Router;
+pub use while_leader::{WhileLeader, WhileLeaderExt};

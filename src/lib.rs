@@ -19,6 +19,7 @@
     )
 )]
 
+mod clock;
 #[cfg(feature = "codec")]
 pub mod codec;
 mod combinator;
@@ -31,7 +32,7 @@ mod message;
 mod node;
 mod state;
 
-pub use combinator::{Lossy, Router, lossy};
+pub use combinator::{Leadership, Lossy, Router, Token, WhileLeader, WhileLeaderExt, lossy};
 pub use config::Config;
 pub use election::Election;
 pub use error::{ConfigError, Error};

@@ -1,6 +1,6 @@
 //! The node: an [`Election`] driven by tokio's clock, as a `Stream` and a `Sink`. It has no rule of the protocol.
 
-mod clock;
+mod views;
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,6 +9,8 @@ use std::task::{Context, Poll, Waker};
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
 
+use crate::clock::{self, Alarm, now};
+use crate::combinator::Leadership;
 use crate::config::Config;
 use crate::election::Election;
 use crate::error::{ConfigError, Error};
@@ -16,7 +18,7 @@ use crate::id::{Id, NodeId};
 use crate::message::{Command, Inbound, Message, MsgRouter};
 use crate::state::{NodeState, Stats};
 
-use clock::{Alarm, now};
+use views::Views;
 
 /// One node of a cluster that elects a leader: a [`Stream`] of what must leave it and a [`Sink`] of what reaches it.
 ///
@@ -61,6 +63,7 @@ pub struct TinyRaft<I = NodeId> {
     waker: Option<Waker>,
     /// The stream has given its `None`.
     ended: bool,
+    views: Views<I>,
 }
 
 impl<I: Id> TinyRaft<I> {
@@ -79,6 +82,7 @@ impl<I: Id> TinyRaft<I> {
             alarm: Alarm::default(),
             waker: None,
             ended: false,
+            views: Views::new(),
         })
     }
 
@@ -95,6 +99,12 @@ impl<I: Id> TinyRaft<I> {
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.election.state().is_leader_at(now())
+    }
+
+    /// A view of this node's leadership for the rest of the program. Goes on being true when the node is moved, and
+    /// does not keep it.
+    pub fn leadership(&self) -> Leadership<I> {
+        self.views.view(self.state())
     }
 
     /// What was dropped, and why.
@@ -140,7 +150,7 @@ impl<I: Id> TinyRaft<I> {
         let result = self
             .election
             .force_nodes(now(), nodes.into_iter().collect());
-        self.wake();
+        self.put_in();
         result
     }
 
@@ -173,24 +183,26 @@ impl<I: Id> TinyRaft<I> {
     /// Resigns, lets go of what has to leave, and ends the stream. Calling it again has no effect.
     pub fn stop(&mut self) {
         self.election.stop(now());
-        self.wake();
+        self.put_in();
     }
 
     fn put(&mut self, input: Inbound<I>) -> Result<(), Error> {
         let result = self.election.handle(now(), input);
-        self.wake();
+        self.put_in();
         result
+    }
+
+    /// Something was put in: the views may show less than before, and the stream may have more.
+    fn put_in(&self) {
+        self.views.keep_up(self.election.state());
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
     }
 
     /// For inputs that only a stopped node refuses: whoever put them in by a method knows that it stopped it.
     fn put_or_drop(&mut self, input: Inbound<I>) {
         let _ = self.put(input);
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
     }
 
     fn keep_waker(&mut self, waker: &Waker) {
@@ -210,6 +222,7 @@ impl<I: Id> Stream for TinyRaft<I> {
             return Poll::Ready(None);
         }
         this.keep_waker(cx.waker());
+        this.views.deal_with(this.election.state());
         loop {
             let deadline = this.election.poll_timeout();
             // The clock before the timer: a task without budget finds its timer pending though its time has come.
@@ -217,9 +230,13 @@ impl<I: Id> Stream for TinyRaft<I> {
                 let now = now();
                 if deadline.is_some_and(|at| at <= now) {
                     this.election.handle_timeout(now);
+                    this.views.keep_up(this.election.state());
                 }
             }
             if let Some(output) = this.election.poll_output() {
+                if let MsgRouter::ToSelf(state) = &output {
+                    this.views.take(state);
+                }
                 return Poll::Ready(Some(output));
             }
             if this.election.is_stopped() {

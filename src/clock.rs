@@ -1,4 +1,4 @@
-//! The node's clock, its one timer, and its source of seeds: all that it takes from outside.
+//! The clock, the node's one timer and its source of seeds: all that this crate takes from outside.
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;

@@ -1,0 +1,33 @@
+//! The guide: how it works, how to use it, and what it promises.
+//!
+//! | chapter | for the question |
+//! |---|---|
+//! | [`architecture`] | Which part does what, and what is in none of them? |
+//! | [`timing`] | Which durations do I set, and what follows from them? |
+//! | [`leadership`] | What may a leader do, until when, and how does it end? |
+//! | [`membership`] | How do the voters change without a log? |
+//! | [`safety`] | Which claim stands on which rule, function and test? |
+//! | [`recipes`] | How do I ...? |
+
+#[doc = include_str!("guide/architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("guide/timing.md")]
+pub mod timing {}
+
+#[doc = include_str!("guide/leadership.md")]
+pub mod leadership {}
+
+#[doc = include_str!("guide/membership.md")]
+pub mod membership {}
+
+#[doc = include_str!("guide/safety.md")]
+pub mod safety {}
+
+#[doc = include_str!("guide/recipes.md")]
+pub mod recipes {}
+
+/// The README's code, compiled by the tests of the documentation.
+#[cfg(all(doctest, feature = "codec"))]
+#[doc = include_str!("../README.md")]
+mod readme {}

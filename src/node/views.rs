@@ -1,0 +1,59 @@
+//! What the views of a node's leadership may show, and when.
+//!
+//! A loss at once. A gain only when the node's owner polls on after it took the state that says so: by then the state
+//! has been saved, if it is saved at all, so that no view is ahead of the disk.
+
+use std::sync::OnceLock;
+
+use crate::combinator::leadership::{Leadership, Publisher, leads};
+use crate::id::Id;
+use crate::state::NodeState;
+
+#[derive(Debug)]
+pub(super) struct Views<I> {
+    /// Made when the first view is asked for.
+    publisher: OnceLock<Publisher<I>>,
+    /// The state that came out last, until its owner polls on.
+    taken: Option<NodeState<I>>,
+    /// The term in which the node leads by the state that came out last, and by the last one that was dealt with.
+    taken_lead: Option<u64>,
+    dealt_with: Option<u64>,
+}
+
+impl<I: Id> Views<I> {
+    pub(super) fn new() -> Self {
+        Self {
+            publisher: OnceLock::new(),
+            taken: None,
+            taken_lead: None,
+            dealt_with: None,
+        }
+    }
+
+    pub(super) fn view(&self, present: &NodeState<I>) -> Leadership<I> {
+        self.publisher
+            .get_or_init(|| Publisher::new(present, self.dealt_with))
+            .view()
+    }
+
+    /// The node's state may have changed.
+    pub(super) fn keep_up(&self, present: &NodeState<I>) {
+        if let Some(publisher) = self.publisher.get() {
+            publisher.keep_up(present);
+        }
+    }
+
+    /// A state comes out.
+    pub(super) fn take(&mut self, state: &NodeState<I>) {
+        self.taken_lead = leads(state).map(|(term, _)| term);
+        self.taken = self.publisher.get().map(|_| state.clone());
+    }
+
+    /// The owner polls on.
+    pub(super) fn deal_with(&mut self, present: &NodeState<I>) {
+        self.dealt_with = self.taken_lead;
+        if let (Some(publisher), Some(state)) = (self.publisher.get(), self.taken.take()) {
+            publisher.show(state, present);
+        }
+    }
+}

@@ -33,6 +33,11 @@ pub enum ConfigError {
         /// How many.
         count: usize,
     },
+    /// `joining` together with `nodes`: a node that joins later is told who the others are.
+    JoiningWithNodes {
+        /// How many nodes were named.
+        count: usize,
+    },
     /// `cluster` is longer than [`Config::MAX_CLUSTER_LEN`](crate::Config::MAX_CLUSTER_LEN) bytes.
     ClusterTooLong {
         /// How many bytes it has.
@@ -98,6 +103,10 @@ impl fmt::Display for ConfigError {
                 f,
                 "nodes: {count} nodes: there must be at most {}",
                 crate::Membership::<u64>::MAX_NODES
+            ),
+            Self::JoiningWithNodes { count } => write!(
+                f,
+                "joining: with {count} nodes: a node that joins later must name none"
             ),
             Self::ClusterTooLong { len } => write!(
                 f,

@@ -139,7 +139,8 @@ impl<I: Id> TinyRaft<I> {
     }
 
     /// Restores a cluster whose majority is lost for good: makes these the voters at once and asks nobody. Call it
-    /// on **one** node that lives, with the nodes that live; the others learn it from that one.
+    /// on **one** node that lives, with the nodes that live; the others learn it from that one. The term jumps by about a
+    /// million, so that no survivor holds anything newer.
     ///
     /// **Unsafe for exclusivity**: if the lost nodes live after all, they can have a leader of their own at the same
     /// time. Make sure that they do not run.

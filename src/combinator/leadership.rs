@@ -1,8 +1,8 @@
 //! A view of one node's leadership for the rest of the program.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -291,12 +291,16 @@ impl<I: Id> Leadership<I> {
     /// must be fenced by the [`Token`], which it is made with.
     pub async fn run<F: Future>(&self, make: impl FnOnce(Token) -> F) -> Option<F::Output> {
         let token = self.lead().await;
-        let work = make(token);
-        tokio::select! {
-            biased;
-            () = self.lost(token) => None,
-            output = work => Some(output),
-        }
+        let mut work = pin!(make(token));
+        let mut lost = pin!(self.lost(token));
+        poll_fn(|cx| {
+            // The clock before the timer: a task without budget finds its timer pending though its time has come.
+            if self.token() != Some(token) || lost.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            work.as_mut().poll(cx).map(Some)
+        })
+        .await
     }
 }
 

@@ -80,6 +80,11 @@ impl<I: Id> Settings<I> {
 
 pub(super) fn check<I: Id>(config: &Config<I>) -> Result<(), ConfigError> {
     check_nodes(&config.node_id, &config.nodes)?;
+    if config.joining && !config.nodes.is_empty() {
+        return Err(ConfigError::JoiningWithNodes {
+            count: config.nodes.len(),
+        });
+    }
     check_times(config)?;
     let drift = config.max_clock_drift;
     if !(0.0..1.0).contains(&drift) {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::peer::Knowledge;
 use super::receive::Drop;
 use super::timer::Timer;
 use super::{Election, Role};
@@ -83,6 +84,8 @@ impl<I: Id> Election<I> {
                 );
         for peer in &mut self.peers {
             peer.verdict = None;
+            // Whoever has lost what it held hears only who tells it anew.
+            peer.knowledge = Knowledge::Untold;
         }
         let round = self.draws.next_round();
         self.role = Role::Candidate(Campaign {

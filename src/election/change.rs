@@ -9,12 +9,14 @@ use std::time::Instant;
 
 use super::peer::{Knowledge, peers_of};
 use super::{Election, Role};
+use crate::config::MAX_TERM_JUMP;
 use crate::error::Error;
 use crate::id::Id;
 use crate::membership::{Membership, Step};
 use crate::message::{MessageKind, Slot};
 
-/// By how much a forced membership's version grows: more than any walk that it may have missed.
+/// By how much a forced membership's term grows: more elections than this node can have missed among the survivors, so
+/// that none of them holds a newer stamp.
 const FORCED_JUMP: u64 = 1 << 20;
 
 impl<I: Id> Election<I> {
@@ -176,7 +178,8 @@ impl<I: Id> Election<I> {
         self.peers = peers_of(&membership, &self.settings.me, before, tell_leavers);
         self.recount();
         let old = self.membership();
-        if old.voters != membership.voters || old.target != membership.target {
+        if old.target != membership.target {
+            // A leader has heard a wish since this one was made.
             self.wish = None;
         }
         self.state.hard_state.membership = membership;
@@ -192,10 +195,11 @@ impl<I: Id> Election<I> {
             return Err(Error::Stopped);
         }
         let voters = checked(nodes)?;
-        let Membership { version, .. } = **self.membership();
+        let term = self.term().saturating_add(FORCED_JUMP);
+        self.take_term(now, term.min(u64::MAX - MAX_TERM_JUMP));
         let forced = Membership {
             term: self.term(),
-            version: version.saturating_add(FORCED_JUMP),
+            version: self.membership().version,
             target: voters.clone(),
             voters,
             observers: Vec::new(),

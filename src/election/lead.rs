@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::peer::Progress;
+use super::peer::{Knowledge, Progress};
 use super::receive::Drop;
 use super::timer::Timer;
 use super::transfer::Handover;
@@ -175,6 +175,8 @@ impl<I: Id> Election<I> {
                 .is_none_or(|at| now.saturating_duration_since(at) > limit);
             if progress.live && silent {
                 progress.live = false;
+                // It may come back without what it held, and then hear only who tells it anew.
+                peer.knowledge = Knowledge::Untold;
                 gone = true;
             }
         }

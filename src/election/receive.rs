@@ -65,7 +65,8 @@ impl<I: Id> Election<I> {
             self.tell_stranger(from, message);
             return Err(Drop::Stranger);
         };
-        let same = message.stamp == self.stamp() && message.term == self.term();
+        let stamp = self.stamp();
+        let same = message.stamp == stamp && message.term == self.term();
         let Some(peer) = self.peers.get_mut(at) else {
             return Err(Drop::Stranger);
         };
@@ -73,6 +74,9 @@ impl<I: Id> Election<I> {
         let confirms = same && peer.knowledge == Knowledge::Told;
         if confirms {
             peer.knowledge = Knowledge::Holds;
+        } else if message.stamp < stamp {
+            // It may have lost what it held.
+            peer.knowledge = Knowledge::Untold;
         }
         Ok((at, confirms))
     }

@@ -487,3 +487,51 @@ fn wish_all(world: &mut World, nodes: &[u64]) {
         wish(world, id, nodes);
     }
 }
+
+#[test]
+fn a_joined_node_that_lost_its_disk_is_told_anew() {
+    let (mut world, leader) = cluster(&[1], &[4]);
+    wish(&mut world, leader, &[1, 4]);
+    await_voters(&mut world, &[1, 4], ms(2_000));
+    world.kill(4);
+    world.forget(4);
+    world.start(4);
+    world
+        .run_until(ms(5_000), |world| world.settled().is_some())
+        .expect("the two need each other");
+}
+
+#[test]
+fn a_wish_said_to_a_follower_during_a_walk_is_kept() {
+    // From when every node has heard of the first wish: two wishes that cross on the way are as one, and the leader's
+    // is the one that counts.
+    for after in 4..40 {
+        let (mut world, leader) = cluster(&[1, 2, 3], &[4, 5, 6, 7]);
+        wish(&mut world, leader, &[1, 2, 3, 4, 5]);
+        world.run(ms(after));
+        let follower = (1..=3).find(|id| *id != leader).expect("three nodes");
+        wish(&mut world, follower, &[1, 2, 3, 6]);
+        await_voters(&mut world, &[1, 2, 3, 6], ms(2_000));
+    }
+}
+
+#[test]
+fn force_holds_on_whichever_node_it_is_used() {
+    let (mut world, leader) = cluster(&[1, 2, 3, 4, 5], &[]);
+    let behind = leader % 5 + 1;
+    let rest: Vec<u64> = (1..=5).filter(|id| *id != behind).collect();
+    world.partition(&[&rest, &[behind]]);
+    world
+        .command(leader, Command::Resign)
+        .expect("always allowed");
+    world.run(ms(1_000));
+    let survivors = [behind, rest[0]];
+    for id in &rest[1..] {
+        world.kill(*id);
+    }
+    world.heal();
+    world.force_nodes(behind, &survivors).expect("a good list");
+    world
+        .run_until(ms(5_000), |world| world.settled().is_some())
+        .expect("both take the forced list");
+}

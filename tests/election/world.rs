@@ -263,6 +263,11 @@ impl World {
         self.start(id);
     }
 
+    /// Wipes a node's disk.
+    pub(crate) fn forget(&mut self, id: u64) {
+        self.hosts.get_mut(&id).expect("a node of this world").disk = None;
+    }
+
     pub(crate) fn force_nodes(&mut self, id: u64, nodes: &[u64]) -> Result<(), Error> {
         let result = self.call(id, |election, now| {
             election.force_nodes(now, nodes.to_vec())

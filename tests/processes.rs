@@ -1,0 +1,189 @@
+//! Real processes of the example `node` over real sockets, killed, stopped, told to end and told to change. What is
+//! checked here is that the parts work together; the rules are checked elsewhere, on virtual time.
+#![cfg(all(unix, feature = "codec"))]
+
+#[path = "support/fleet.rs"]
+mod fleet;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use fleet::Fleet;
+
+const QUICK: &[&str] = &[
+    "--election-timeout",
+    "500ms",
+    "--heartbeat-interval",
+    "50ms",
+];
+
+/// For what has nothing to do with silence: a busy machine must not be taken for a dead leader.
+const CALM: &[&str] = &["--election-timeout", "5s", "--heartbeat-interval", "100ms"];
+
+fn without<'a>(ids: &[&'a str], id: &str) -> Vec<&'a str> {
+    ids.iter().copied().filter(|other| *other != id).collect()
+}
+
+#[test]
+fn a_killed_leader_is_replaced_in_a_higher_term() {
+    let all = ["a", "b", "c"];
+    let mut fleet = Fleet::start(&all, QUICK);
+    let (first, term, _) = fleet.leader(&all, 0);
+
+    let killed = Instant::now();
+    fleet.kill(&first);
+    let (second, _, known) = fleet.leader(&without(&all, &first), term);
+
+    assert_ne!(first, second);
+    println!("{second} took over from {first} after {:?}", known - killed);
+    fleet.check();
+}
+
+#[test]
+fn a_leader_that_was_stopped_past_its_lease_steps_down_before_anything_else() {
+    let all = ["a", "b", "c"];
+    let mut fleet = Fleet::start(&all, QUICK);
+    let (first, term, _) = fleet.leader(&all, 0);
+
+    fleet.signal(&first, "STOP");
+    let (_, newer, _) = fleet.leader(&without(&all, &first), term);
+    let said_before = fleet.lines(&first).len();
+    fleet.signal(&first, "CONT");
+
+    // Thesis 6.4.1: who was away may not act on a lease that has run out meanwhile.
+    let woken = fleet.until("the first word of the stopped leader", |fleet| {
+        fleet.lines(&first).get(said_before).cloned()
+    });
+    assert!(!woken.is_leader(), "{woken:?}");
+    let (second, ..) = fleet.leader(&all, newer - 1);
+    println!("{first} follows {second}");
+    fleet.check();
+}
+
+#[test]
+fn who_is_asked_to_end_hands_over_and_exits_with_success() {
+    let all = ["a", "b", "c"];
+    let mut fleet = Fleet::start(&all, CALM);
+    let (first, term, _) = fleet.leader(&all, 0);
+
+    let asked = Instant::now();
+    fleet.signal(&first, "TERM");
+    let rest = without(&all, &first);
+    let (second, _, known) = fleet.leader(&rest, term);
+    let took = known - asked;
+    println!("{second} took over from {first} after {took:?}");
+    // Nobody had to notice a silence, which takes five seconds.
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(fleet.end_of(&first).success());
+    assert!(!fleet.last(&first).is_leader());
+
+    // Ctrl-C. There is no quorum left to hand over to, which keeps nobody from ending.
+    fleet.signal(&second, "INT");
+    assert!(fleet.end_of(&second).success());
+    assert!(!fleet.last(&second).is_leader());
+    fleet.check();
+}
+
+#[test]
+fn nodes_come_and_go_and_lead_by_command() {
+    let mut fleet = Fleet::start(&["a", "b", "c"], CALM);
+    let (first, term, _) = fleet.leader(&["a", "b", "c"], 0);
+    fleet.join("d");
+    assert_eq!(fleet.last("d").role, "observer");
+
+    let all = ["a", "b", "c", "d"];
+    fleet.tell(&first, "nodes a b c d");
+    arrived(&mut fleet, &all, "a,b,c,d");
+    let (first, term, _) = fleet.leader(&all, term - 1);
+    fleet.tell(&first, "transfer d");
+    let (_, term, _) = fleet.leader(&all, term);
+
+    // Any node can be told: the wish finds its way to the leader.
+    let (teller, leaver) = ("a", "c");
+    fleet.tell(teller, "nodes a b d");
+    let rest = without(&all, leaver);
+    arrived(&mut fleet, &rest, "a,b,d");
+    fleet.until("the leaver's being told", |fleet| {
+        (fleet.last(leaver).role == "observer").then_some(())
+    });
+
+    fleet.tell(leaver, "stop");
+    assert!(fleet.end_of(leaver).success());
+    fleet.leader(&rest, term - 1);
+    fleet.check();
+}
+
+/// Waits until all of these hold that the nodes are those, and that nothing more is wished for.
+fn arrived(fleet: &mut Fleet, ids: &[&str], nodes: &str) {
+    fleet.until(&format!("nodes={nodes}"), |fleet| {
+        let mut lines = ids.iter().map(|id| fleet.last(id));
+        lines
+            .all(|line| line.get("nodes") == nodes && line.get("target") == "-")
+            .then_some(())
+    });
+}
+
+#[test]
+fn mistakes_on_standard_input_are_told_and_harm_nothing() {
+    let mut fleet = Fleet::start(&["a"], CALM);
+    let (_, term, _) = fleet.leader(&["a"], 0);
+    let mistakes = [
+        ("lead", "\"lead\" is no command. The commands are"),
+        ("transfer b", "transfer: b has no vote, so it cannot lead"),
+        ("transfer a", "transfer: this node leads already"),
+        (
+            "nodes",
+            "set_nodes: the list is empty: a cluster needs at least one voter",
+        ),
+        (
+            "nodes a a",
+            "set_nodes: a stands twice: each node must be named once",
+        ),
+        (
+            "nodes a b=nowhere",
+            "\"nowhere\" is not of the form HOST:PORT",
+        ),
+        ("priority high", "priority: invalid digit found in string"),
+    ];
+    for (line, told) in mistakes {
+        fleet.tell("a", line);
+        fleet.until(told, |fleet| {
+            fleet
+                .errors("a")
+                .iter()
+                .any(|error| error == told)
+                .then_some(())
+        });
+    }
+    let said = fleet.lines("a").len();
+    fleet.tell("a", "state");
+    fleet.hang_up("a");
+    let state = fleet.until("the state", |fleet| fleet.lines("a").get(said).cloned());
+    assert!(state.is_leader() && state.term() == term, "{state:?}");
+    assert!(fleet.runs("a"));
+    fleet.signal("a", "TERM");
+    assert!(fleet.end_of("a").success());
+}
+
+#[test]
+fn a_stranger_on_the_line_costs_its_own_connection_only() {
+    let all = ["a", "b", "c"];
+    let mut fleet = Fleet::start(&all, CALM);
+    let (leader, term, _) = fleet.leader(&all, 0);
+
+    let mut stranger = TcpStream::connect(("127.0.0.1", fleet.port(&leader))).unwrap();
+    stranger
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    // A hello, and then the end, or a reset for what was not read.
+    let _ = stranger.read_to_end(&mut Vec::new());
+    fleet.until("the refusal", |fleet| {
+        let mut told = fleet.errors(&leader).iter();
+        told.any(|error| error.contains("refused a connection: expected a hello"))
+            .then_some(())
+    });
+    fleet.leader(&all, term - 1);
+    fleet.check();
+}

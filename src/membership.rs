@@ -55,6 +55,8 @@ pub struct Membership<I> {
     pub observers: Vec<I>,
     /// The voters that were last wished for. Equal to `voters` when nothing is left to change.
     pub target: Vec<I>,
+    /// The version under which the target was set: tells a wish of long ago from one of now.
+    pub target_version: u64,
 }
 
 impl<I: Id> Membership<I> {
@@ -70,6 +72,7 @@ impl<I: Id> Membership<I> {
             term: 0,
             version: 1,
             target: voters.clone(),
+            target_version: 1,
             voters,
             observers: Vec::new(),
         }
@@ -84,6 +87,7 @@ impl<I: Id> Membership<I> {
             voters: Vec::new(),
             observers: Vec::new(),
             target: Vec::new(),
+            target_version: 0,
         }
     }
 
@@ -133,6 +137,7 @@ impl<I: Id> Membership<I> {
             && !self.observers.iter().any(|id| self.is_voter(id))
             && self.voters.len() + self.observers.len() <= Self::MAX_NODES
             && self.target.len() <= Self::MAX_NODES
+            && self.target_version <= self.version
     }
 }
 

@@ -49,6 +49,7 @@ impl<I: Id> Election<I> {
             version,
             observers,
             target,
+            target_version: version,
             ..before.clone()
         };
         self.install(now, next);
@@ -62,6 +63,8 @@ impl<I: Id> Election<I> {
         membership.term = self.term();
         if let Some(wish) = self.wish.take() {
             membership.target = wish;
+            membership.version = membership.version.saturating_add(1);
+            membership.target_version = membership.version;
         }
         self.replace_membership(Arc::new(membership), false);
     }
@@ -178,7 +181,7 @@ impl<I: Id> Election<I> {
         self.peers = peers_of(&membership, &self.settings.me, before, tell_leavers);
         self.recount();
         let old = self.membership();
-        if old.target != membership.target {
+        if (old.target_version, &old.target) != (membership.target_version, &membership.target) {
             // A leader has heard a wish since this one was made.
             self.wish = None;
         }
@@ -197,9 +200,11 @@ impl<I: Id> Election<I> {
         let voters = checked(nodes)?;
         let term = self.term().saturating_add(FORCED_JUMP);
         self.take_term(now, term.min(u64::MAX - MAX_TERM_JUMP));
+        let version = self.membership().version.saturating_add(1);
         let forced = Membership {
             term: self.term(),
-            version: self.membership().version,
+            version,
+            target_version: version,
             target: voters.clone(),
             voters,
             observers: Vec::new(),

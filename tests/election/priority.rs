@@ -107,7 +107,7 @@ fn a_higher_node_that_answers_but_cannot_win_is_tried_less_and_less() {
 fn a_lower_candidate_gets_no_pre_vote_from_who_would_win_instead() {
     let mut world = world(&[1, 2, 3], |config| by_id(config).bootstrap());
     // By their places 1 campaigns first; whoever is asked and higher campaigns at once.
-    let led = world.run_until(ms(45), |world| world.history.first().is_some());
+    let led = world.run_until(ms(45), |world| !world.history.is_empty());
     assert!(
         led.is_some(),
         "before the turn of 2 would have come: {world}"

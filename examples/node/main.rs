@@ -1,0 +1,260 @@
+//! One node of a cluster as one process, to be started once on each machine (or three times on this one):
+//!
+//! ```text
+//! cargo run --example node -- --id a --listen 127.0.0.1:7001 --peer b=127.0.0.1:7002 --peer c=127.0.0.1:7003
+//! cargo run --example node -- --id b --listen 127.0.0.1:7002 --peer a=127.0.0.1:7001 --peer c=127.0.0.1:7003
+//! cargo run --example node -- --id c --listen 127.0.0.1:7003 --peer a=127.0.0.1:7001 --peer b=127.0.0.1:7002
+//! ```
+//!
+//! Standard output has one line for every change of the node's state, and nothing else:
+//!
+//! ```text
+//! 12.345s leader term=3 leader=a nodes=a,b,c observers=- followers=b,c lease=870ms
+//! ```
+//!
+//! that is, the seconds since the start, the node's type, then `key=value` with `-` for nothing, and, while a change
+//! is under way, `target=..`, `waiting_for=..` and `transferring_to=..`. Programs should go by the keys: later
+//! versions may add some. What goes wrong is told on standard error; `RUST_LOG=debug` tells more.
+//!
+//! Standard input takes the commands that `help` lists. Its end is not the end of the node; Ctrl-C or SIGTERM is, and
+//! leadership is handed over before.
+//!
+//! **Nothing is kept on disk**, so a node that was restarted has forgotten whom it voted for. It gives no vote for one
+//! election timeout instead, which makes two leaders in one term unlikely but not impossible. A service saves every
+//! `hard_state` before the next item leaves the node, and goes on from it by `Config::restore`.
+//!
+//! There is no encryption and no authentication either: for a trusted network.
+
+#[path = "../links/mod.rs"]
+mod links;
+mod order;
+
+use std::io::{self, BufRead, Write};
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use futures::StreamExt;
+use streamraft::codec::Hello;
+use streamraft::{Config, MsgRouter, NodeId, NodeState, TinyRaft};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+
+use links::Links;
+use order::{Address, HELP, Order};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// One node of a cluster that elects a leader.
+#[derive(Parser)]
+struct Args {
+    /// The node's name, unique in the cluster: 1 to 36 bytes without white space
+    #[arg(long)]
+    id: NodeId,
+    /// Where this node listens
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: String,
+    /// Another node, and where it is reached; once for each
+    #[arg(long = "peer", value_name = "ID=HOST:PORT")]
+    peers: Vec<Address>,
+    /// Belong to nothing yet: wait until a leader is told `nodes` with this node among them
+    #[arg(long)]
+    join: bool,
+    /// Vouch that this cluster has never run: its first election then waits for no election timeout
+    #[arg(long, conflicts_with = "join")]
+    bootstrap: bool,
+    /// The cluster's name, the same on every node
+    #[arg(long, value_name = "NAME", default_value = "")]
+    cluster: String,
+    /// For how long a leader may be silent before another is elected; the same on every node
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    election_timeout: Duration,
+    /// How often a leader shows that it lives
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = humantime::parse_duration)]
+    heartbeat_interval: Duration,
+    /// The higher, the rather it leads
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    priority: u64,
+}
+
+impl Args {
+    fn config(&self) -> Result<Config, Failure> {
+        let mut config = if self.join {
+            Config::join(self.id.clone())
+        } else {
+            let peers = self.peers.iter().map(|peer| peer.id.clone());
+            Config::with_id(self.id.clone(), peers.chain([self.id.clone()]))?
+        };
+        if self.bootstrap {
+            config = config.bootstrap();
+        }
+        Ok(config
+            .cluster(&self.cluster)
+            .election_timeout(self.election_timeout)
+            .heartbeat_interval(self.heartbeat_interval)
+            .leader_priority(self.priority))
+    }
+}
+
+/// The whole program is this one task: whatever happens next, happens here.
+async fn run(args: Args) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut node = TinyRaft::new(args.config()?)?;
+    let listener = TcpListener::bind(&args.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
+    let mut links = Links::new(Hello::new(args.cluster, args.id), listener);
+    for Address { id, at } in args.peers {
+        links.learn(id, at);
+    }
+    tracing::info!("{} listens on {}", node.node_id(), links.address()?);
+    show(started, node.state())?;
+
+    let mut lines = lines_of_stdin();
+    let mut stop_asked = pin!(stop_asked());
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            item = node.next() => {
+                // A stopped node says what it still has to say, and then ends.
+                let Some(item) = item else { break };
+                if let MsgRouter::ToSelf(state) = &item {
+                    show(started, state)?;
+                }
+                links.send(item).await;
+            }
+            (from, message) = links.recv() => node.on_receive(from, message),
+            Some(line) = lines.recv() => {
+                let order = line.parse();
+                if let Err(error) = order.and_then(|order| obey(order, &mut node, &mut links, started)) {
+                    eprintln!("{error}");
+                }
+            }
+            asked = &mut stop_asked, if !stopping => {
+                asked?;
+                stopping = true;
+                node.stop();
+            }
+        }
+    }
+    links.close().await;
+    Ok(())
+}
+
+/// Carries an order out. One that the node refuses leaves it as it was.
+fn obey(
+    order: Order,
+    node: &mut TinyRaft,
+    links: &mut Links,
+    started: Instant,
+) -> Result<(), Failure> {
+    match order {
+        Order::Nodes(nodes, addresses) => {
+            for Address { id, at } in addresses {
+                links.learn(id, at);
+            }
+            node.set_nodes(nodes)?;
+        }
+        Order::Transfer(to) => node.transfer(to)?,
+        Order::Resign => node.resign(),
+        Order::Priority(priority) => node.set_priority(priority),
+        Order::State => show(started, node.state())?,
+        Order::Stop => node.stop(),
+        Order::Help => eprintln!("{HELP}"),
+    }
+    Ok(())
+}
+
+/// Writes the line that the head of this file describes.
+fn show(started: Instant, state: &NodeState) -> io::Result<()> {
+    let mut fields = vec![
+        ("term", state.term().to_string()),
+        ("leader", or_dash(state.leader())),
+        ("nodes", list(state.nodes())),
+        ("observers", list(state.observers())),
+        ("followers", list(state.followers())),
+        ("lease", or_dash(state.lease().map(time_left))),
+    ];
+    if state.target() != state.nodes() {
+        fields.push(("target", list(state.target())));
+    }
+    if !state.waiting_for().is_empty() {
+        fields.push(("waiting_for", list(state.waiting_for())));
+    }
+    if let Some(to) = state.transferring_to() {
+        fields.push(("transferring_to", to.to_string()));
+    }
+    let mut out = io::stdout().lock();
+    let seconds = started.elapsed().as_secs_f64();
+    write!(out, "{seconds:.3}s {}", state.node_type())?;
+    for (key, value) in fields {
+        write!(out, " {key}={value}")?;
+    }
+    writeln!(out)?;
+    out.flush()
+}
+
+fn list(ids: &[NodeId]) -> String {
+    let ids: Vec<_> = ids.iter().map(NodeId::as_str).collect();
+    or_dash((!ids.is_empty()).then(|| ids.join(",")))
+}
+
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+fn time_left(end: Instant) -> String {
+    let left = end.saturating_duration_since(Instant::now());
+    format!("{}ms", left.as_millis())
+}
+
+/// The lines of standard input, from a thread of its own: a read from a terminal cannot be cancelled, and tokio's
+/// would keep the process from ending until somebody pressed Enter.
+fn lines_of_stdin() -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel(8);
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            if !line.trim().is_empty() && sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// Waits for Ctrl-C, or for the signal by which service managers end a process.
+async fn stop_asked() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            asked = tokio::signal::ctrl_c() => asked,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,node=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("node: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

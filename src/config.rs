@@ -155,7 +155,7 @@ impl<I: Id> Config<I> {
     }
 
     /// The least silence of a leader before anyone campaigns, and for how long a node that has heard a leader
-    /// withholds its vote from all others. From 1 ms to 1 day; default 1 s. It should be several heartbeats and many
+    /// withholds its vote from all others. Above 1 ms, at most 1 day; default 1 s. It should be several heartbeats and many
     /// round trips long, and the same on every node.
     pub fn election_timeout(mut self, value: Duration) -> Self {
         self.election_timeout = value;

@@ -195,6 +195,7 @@ impl<I: Id> Election<I> {
 
     /// Ends the node: resigns if it leads, keeps what has to leave, takes no more input.
     pub fn stop(&mut self, now: Instant) {
+        self.expire(now);
         self.resign(now);
         if !self.stopped && matches!(self.role, Role::Candidate(_)) {
             self.become_follower(now);

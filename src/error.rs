@@ -43,7 +43,7 @@ pub enum ConfigError {
         /// How many bytes it has.
         len: usize,
     },
-    /// `election_timeout` is not from 1 ms to 1 day.
+    /// `election_timeout` is not above 1 ms and at most 1 day: it must leave room for a heartbeat.
     ElectionTimeout {
         /// The value.
         value: Duration,
@@ -116,7 +116,7 @@ impl fmt::Display for ConfigError {
             Self::ElectionTimeout { value } => {
                 write!(
                     f,
-                    "election_timeout: {value:?}: it must be from 1ms to 1 day"
+                    "election_timeout: {value:?}: it must be above 1ms and at most 1 day"
                 )
             }
             Self::RandomTimeout { value } => {

@@ -63,6 +63,9 @@ impl<I: Id> Membership<I> {
     /// The most nodes that one membership may name, voters and observers together.
     pub const MAX_NODES: usize = 1_024;
 
+    /// No cluster gets there.
+    const MAX_VERSION: u64 = u64::MAX - (1 << 40);
+
     /// The membership that settings describe: these voters under the first stamp, `0.1`. Sorts them.
     #[must_use]
     pub fn initial(voters: impl IntoIterator<Item = I>) -> Self {
@@ -127,17 +130,24 @@ impl<I: Id> Membership<I> {
         }
     }
 
-    /// Whether it could have come from a node of this crate: lists sorted, nothing twice, not too many. Checked
-    /// for everything from a peer or a store.
+    /// Whether it could have come from a node of this crate: lists sorted, nothing twice, not too many, nothing empty
+    /// but in a node that belongs to nothing, room in the counter. Checked for everything from a peer or a store.
     pub(crate) fn is_well_formed(&self) -> bool {
         let ascending = |ids: &[I]| ids.windows(2).all(|pair| matches!(pair, [a, b] if a < b));
-        ascending(&self.voters)
+        let lists = ascending(&self.voters)
             && ascending(&self.observers)
             && ascending(&self.target)
-            && !self.observers.iter().any(|id| self.is_voter(id))
-            && self.voters.len() + self.observers.len() <= Self::MAX_NODES
+            && !self.observers.iter().any(|id| self.is_voter(id));
+        let sizes = self.voters.len() + self.observers.len() <= Self::MAX_NODES
             && self.target.len() <= Self::MAX_NODES
-            && self.target_version <= self.version
+            && (self.version == 0 || !(self.voters.is_empty() || self.target.is_empty()));
+        lists && sizes && self.target_version <= self.version && self.version <= Self::MAX_VERSION
+    }
+
+    /// The version after this one; none when the counter has run out of the room that peers accept.
+    pub(crate) fn next_version(&self) -> Option<u64> {
+        let next = self.version.checked_add(1)?;
+        (next <= Self::MAX_VERSION).then_some(next)
     }
 }
 

@@ -243,6 +243,8 @@ impl<I: Id> Stream for TinyRaft<I> {
             if this.election.is_stopped() {
                 this.ended = true;
                 this.waker = None;
+                // It holds a waker too, and has nothing more to ring for.
+                this.alarm = Alarm::default();
                 return Poll::Ready(None);
             }
             match this.election.poll_timeout() {

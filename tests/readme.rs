@@ -93,7 +93,7 @@ mod select {
                 }
                 Some((from, message)) = inbox.next() => node.on_receive(from, message),
                 (peer, _) = router.failed() => println!("lost {peer}"), // dial it, then `insert` its new sink
-                _ = tick.tick(), if node.is_leader() => work(node.state().term()), // with the fencing token
+                _ = tick.tick() => if node.is_leader() { work(node.state().term()) }, // with the fencing token
             }
         }
     }

@@ -123,7 +123,7 @@ pub(super) fn check_nodes<I: Id>(node_id: &I, nodes: &[I]) -> Result<(), ConfigE
 fn check_times<I: Id>(config: &Config<I>) -> Result<(), ConfigError> {
     let election_timeout = config.election_timeout;
     let heartbeat_interval = config.heartbeat_interval;
-    if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&election_timeout) {
+    if election_timeout <= MIN_TIMEOUT || election_timeout > MAX_TIMEOUT {
         return Err(ConfigError::ElectionTimeout {
             value: election_timeout,
         });

@@ -36,15 +36,14 @@ impl<I: Id> Election<I> {
     /// confirmed first.
     pub(super) fn set_target(&mut self, now: Instant, target: Vec<I>) {
         let before = &**self.membership();
-        if before.target == target {
+        let Some(version) = before.next_version().filter(|_| before.target != target) else {
             return;
-        }
+        };
         let observers = target
             .iter()
             .filter(|id| !before.is_voter(id))
             .cloned()
             .collect();
-        let version = before.version.saturating_add(1);
         let next = Membership {
             version,
             observers,
@@ -61,10 +60,10 @@ impl<I: Id> Election<I> {
     pub(super) fn restamp(&mut self) {
         let mut membership = (**self.membership()).clone();
         membership.term = self.term();
-        if let Some(wish) = self.wish.take() {
+        if let (Some(wish), Some(version)) = (self.wish.take(), membership.next_version()) {
             membership.target = wish;
-            membership.version = membership.version.saturating_add(1);
-            membership.target_version = membership.version;
+            membership.version = version;
+            membership.target_version = version;
         }
         self.replace_membership(Arc::new(membership), false);
     }
@@ -95,7 +94,9 @@ impl<I: Id> Election<I> {
         match step {
             Step::Install { voters, observers } => {
                 let before = &**self.membership();
-                let version = before.version.saturating_add(1);
+                let Some(version) = before.next_version() else {
+                    return;
+                };
                 let next = Membership {
                     voters,
                     observers,
@@ -200,7 +201,7 @@ impl<I: Id> Election<I> {
         let voters = checked(nodes)?;
         let term = self.term().saturating_add(FORCED_JUMP);
         self.take_term(now, term.min(u64::MAX - MAX_TERM_JUMP));
-        let version = self.membership().version.saturating_add(1);
+        let version = self.membership().version;
         let forced = Membership {
             term: self.term(),
             version,

@@ -89,7 +89,9 @@ impl<I: Id> Election<I> {
         term: u64,
         membership: &SharedMembership<I>,
     ) -> Result<(), Drop> {
-        if !membership.is_well_formed() || membership.term > term {
+        let version_limit = self.stamp().version.saturating_add(MAX_TERM_JUMP);
+        let too_far = membership.term > term || membership.version > version_limit;
+        if !membership.is_well_formed() || too_far {
             return Err(Drop::Malformed);
         }
         let known = self.peer_at(from).is_some();

@@ -97,20 +97,20 @@ impl<I: Id> Election<I> {
         }
     }
 
-    /// Steps down, and hands over to the best successor if one is alive. Without effect on who does not lead.
+    /// Steps down, and hands over to the best successor if one is alive: to the one to whom it is handing over already,
+    /// since two with an order for the same term would split the votes. Without effect on who does not lead.
     pub(super) fn resign(&mut self, now: Instant) {
-        if !matches!(self.role, Role::Leader(_)) {
+        let Role::Leader(lead) = &mut self.role else {
             return;
-        }
-        if let Role::Leader(lead) = &mut self.role {
-            lead.ranks_stale = true;
-        }
+        };
+        lead.ranks_stale = true;
         self.rank_successors();
+        let chosen = self.state.transferring_to.take();
         let successors = self.peers.iter().enumerate().filter(|(_, peer)| {
             peer.voter && peer.progress.live && peer.progress.position >= self.position
         });
         let best = successors
-            .min_by_key(|(_, peer)| peer.progress.rank)
+            .min_by_key(|(_, peer)| (chosen.as_ref() != Some(&peer.id), peer.progress.rank))
             .map(|(at, _)| at);
         self.become_follower(now);
         if let Some(at) = best {

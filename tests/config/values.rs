@@ -7,12 +7,12 @@ use streamraft::{ConfigError, TinyRaft};
 use crate::{DAY, MS, NS, config, explains, refusal};
 
 #[test]
-fn an_election_timeout_is_from_a_millisecond_to_a_day() {
+fn an_election_timeout_is_above_a_millisecond_and_at_most_a_day() {
     for value in [Duration::ZERO, NS, MS - NS, DAY + NS, Duration::MAX] {
         let text = format!("{value:?}");
         let error = refusal(
             &config().election_timeout(value),
-            ["election_timeout", &text, "from 1ms to 1 day"],
+            ["election_timeout", &text, "above 1ms and at most 1 day"],
         );
         assert_eq!(error, ConfigError::ElectionTimeout { value });
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::{FutureExt, SinkExt, StreamExt, stream};
 use streamraft::{
-    Command, Config, Inbound, Leadership, MsgRouter, NodeType, TinyRaft, WhileLeaderExt,
+    Command, Config, Inbound, Leadership, MsgRouter, NodeType, TinyRaft, Token, WhileLeaderExt,
 };
 
 fn ms(millis: u64) -> Duration {
@@ -46,7 +46,7 @@ async fn leadership_is_shown_when_the_owner_polls_on_and_not_before() {
     );
     drain(&mut node);
     assert!(leadership.is_leader());
-    assert_eq!(leadership.token().map(|token| token.get()), Some(1));
+    assert_eq!(leadership.token().map(Token::get), Some(1));
     assert_eq!(
         node.leadership().token(),
         leadership.token(),

@@ -21,21 +21,19 @@ pub(super) struct VoteAsk {
 
 impl<I: Id> Election<I> {
     /// Says whether it would vote for a candidate. Changes nobody's term (thesis 9.6).
-    pub(super) fn on_pre_vote_request(&mut self, now: Instant, at: usize, ask: PreVoteAsk) {
-        if self.withholds(now) {
+    pub(super) fn on_pre_vote_request(&mut self, now: Instant, at: usize, ask: PreVoteAsk) -> bool {
+        let withheld = self.withholds(now);
+        if withheld {
             self.count_withheld();
             self.remember(at, ask);
-            return self.answer_pre_vote(at, ask.round, false);
         }
-        if self.would_win_instead(&ask) {
-            self.answer_pre_vote(at, ask.round, false);
-            if matches!(self.role, Role::Follower) {
-                self.campaign(now);
-            }
-            return;
-        }
-        let granted = self.would_vote(at, &ask);
+        let should_win = !withheld && self.would_win_instead(&ask);
+        let granted = !withheld && !should_win && self.would_vote(at, &ask);
         self.answer_pre_vote(at, ask.round, granted);
+        if should_win && matches!(self.role, Role::Follower) {
+            self.campaign(now);
+        }
+        granted
     }
 
     /// Keeps a withheld pre-vote until the window ends. A leader's window ends with its leadership: nothing to
@@ -50,11 +48,13 @@ impl<I: Id> Election<I> {
         }
     }
 
-    /// The window is over: judges anew what was withheld in it.
+    /// The window is over: judges anew what was withheld in it. Says yes to one: two who hear it at the same instant
+    /// would split the votes. The others ask again soon.
     pub(super) fn answer_withheld(&mut self, now: Instant) {
+        let mut granted = false;
         for at in 0..self.peers.len() {
             if let Some(ask) = self.peers.get_mut(at).and_then(|peer| peer.withheld.take()) {
-                self.on_pre_vote_request(now, at, ask);
+                granted = granted || self.on_pre_vote_request(now, at, ask);
             }
         }
     }

@@ -1,6 +1,10 @@
 //! The election rules on virtual time.
 
 mod chaos;
+mod faults;
+mod known_bugs;
 mod membership;
+mod one;
+mod paper;
 mod priority;
 mod world;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use streamraft::{
-    Command, Config, Election, Error, HardState, Inbound, Message, MessageKind, MsgRouter,
-    NodeState, NodeType, Stamp,
+    Command, Config, Election, Error, HardState, Inbound, LogPosition, Message, MessageKind,
+    MsgRouter, NodeState, NodeType, Stamp,
 };
 
 /// True time in nanoseconds since the world began.
@@ -266,6 +266,19 @@ impl World {
     /// Wipes a node's disk.
     pub(crate) fn forget(&mut self, id: u64) {
         self.hosts.get_mut(&id).expect("a node of this world").disk = None;
+    }
+
+    /// Sets how far a node's log reaches, until it restarts.
+    pub(crate) fn set_position(&mut self, id: u64, position: LogPosition) {
+        self.call(id, |election, _| election.set_position(position));
+    }
+
+    /// How many nodes have voted for this candidate in this term.
+    pub(crate) fn votes_for(&self, candidate: u64, term: u64) -> usize {
+        let votes = self.votes.iter();
+        votes
+            .filter(|((_, voted_in), given)| *voted_in == term && **given == candidate)
+            .count()
     }
 
     pub(crate) fn force_nodes(&mut self, id: u64, nodes: &[u64]) -> Result<(), Error> {

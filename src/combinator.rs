@@ -1,12 +1,17 @@
 //! What stands around a node: each a value that owns what it wraps and is polled by its owner.
 
+mod durable;
 mod lane;
 pub(crate) mod leadership;
 mod lossy;
+mod outgoing;
+mod over;
 mod router;
 mod while_leader;
 
+pub use durable::{Durable, Node};
 pub use leadership::{Leadership, Token};
 pub use lossy::{Lossy, lossy};
+pub use over::{Over, OverError};
 pub use router::Router;
 pub use while_leader::{WhileLeader, WhileLeaderExt};

@@ -151,8 +151,12 @@ mod membership;
 mod message;
 mod node;
 mod state;
+mod store;
 
-pub use combinator::{Leadership, Lossy, Router, Token, WhileLeader, WhileLeaderExt, lossy};
+pub use combinator::{
+    Durable, Leadership, Lossy, Node, Over, OverError, Router, Token, WhileLeader, WhileLeaderExt,
+    lossy,
+};
 pub use config::Config;
 pub use election::Election;
 pub use error::{ConfigError, Error};
@@ -163,3 +167,6 @@ pub use message::{
 };
 pub use node::TinyRaft;
 pub use state::{HardState, NodeState, NodeType, Stats};
+#[cfg(feature = "file")]
+pub use store::{FileStore, FileStoreError};
+pub use store::{MemoryStore, MemoryStoreError, VoteStore};

@@ -10,13 +10,14 @@ use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
 
 use crate::clock::{self, Alarm, now};
-use crate::combinator::Leadership;
+use crate::combinator::{Durable, Leadership, Node, Over};
 use crate::config::Config;
 use crate::election::Election;
 use crate::error::{ConfigError, Error};
 use crate::id::{Id, NodeId};
 use crate::message::{Command, Inbound, Message, MsgRouter};
 use crate::state::{NodeState, Stats};
+use crate::store::VoteStore;
 
 use views::Views;
 
@@ -105,6 +106,20 @@ impl<I: Id> TinyRaft<I> {
     /// does not keep it.
     pub fn leadership(&self) -> Leadership<I> {
         self.views.view(self.state())
+    }
+
+    /// Saves every changed [`HardState`](crate::HardState) before anything behind it comes out; see
+    /// [`Durable`](crate::Durable). Call it on a node that was just made: what came out before was not saved.
+    pub fn durable<S: VoteStore<I>>(self, store: S) -> Durable<Self, S> {
+        Node::durable(self, store)
+    }
+
+    /// Drives the node and a transport together; see [`Over`](crate::Over).
+    pub fn over<T, R>(self, transport: T) -> Over<Self, T>
+    where
+        T: Stream<Item = Result<(I, Message<I>), R>> + Sink<(I, Message<I>)>,
+    {
+        Node::over(self, transport)
     }
 
     /// What was dropped, and why.

@@ -352,11 +352,20 @@ fn the_node_has_no_rule_of_the_protocol() {
 }
 
 #[test]
+fn only_the_store_in_a_file_blocks_and_it_does_so_elsewhere() {
+    // A disk cannot be polled: tokio's pool for blocking work is there for that.
+    let mut sources = files("src", ".rs");
+    sources.retain(|source| !source.ends_with("src/store/file.rs"));
+    assert_absent(&sources, &["spawn_blocking", "sync_all", "File"]);
+}
+
+#[test]
 fn nothing_spawns_locks_or_queues_without_bound() {
-    let sources = files("src", ".rs");
+    // The store in memory is shared between a test and its node, so it has a lock.
+    let mut sources = files("src", ".rs");
+    sources.retain(|source| !source.ends_with("src/store/memory.rs"));
     let words = [
         "spawn",
-        "spawn_blocking",
         "spawn_local",
         "block_on",
         "unbounded",

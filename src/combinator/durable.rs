@@ -168,6 +168,16 @@ impl<N: Node<Failure = Infallible>, S: VoteStore<N::Id>> Durable<N, S> {
     }
 }
 
+impl<N: Node<Failure = Infallible>, S: VoteStore<N::Id>> Durable<N, S> {
+    /// Drives the node and a transport together; see [`Over`].
+    pub fn over<T, R>(self, transport: T) -> Over<Self, T>
+    where
+        T: Stream<Item = Result<(N::Id, Message<N::Id>), R>> + Sink<(N::Id, Message<N::Id>)>,
+    {
+        Node::over(self, transport)
+    }
+}
+
 impl<N: Node, S> Durable<N, S> {
     /// The node. Its state may be newer than what was saved.
     pub fn get_ref(&self) -> &N {

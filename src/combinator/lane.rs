@@ -136,14 +136,14 @@ impl<S: Sink<M>, M: Slotted> Lane<S, M> {
 /// At most one message of each slot. They leave in the order in which their slots were filled, so a slot that is
 /// filled again and again cannot hold the other one up.
 #[derive(Debug)]
-struct Waiting<M> {
+pub(super) struct Waiting<M> {
     request: Option<M>,
     reply: Option<M>,
     reply_first: bool,
 }
 
 impl<M> Waiting<M> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             request: None,
             reply: None,
@@ -151,7 +151,7 @@ impl<M> Waiting<M> {
         }
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.request.is_none() && self.reply.is_none()
     }
 
@@ -159,7 +159,7 @@ impl<M> Waiting<M> {
         *self = Self::new();
     }
 
-    fn take(&mut self) -> Option<M> {
+    pub(super) fn take(&mut self) -> Option<M> {
         let message = if self.reply_first {
             self.reply.take().or_else(|| self.request.take())
         } else {
@@ -171,7 +171,7 @@ impl<M> Waiting<M> {
 }
 
 impl<M: Slotted> Waiting<M> {
-    fn put(&mut self, message: M) {
+    pub(super) fn put(&mut self, message: M) {
         match message.slot() {
             Slot::Request => {
                 self.reply_first &= self.reply.is_some();

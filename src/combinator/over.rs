@@ -2,7 +2,6 @@
 //!
 //! Absent here: connections, and any view on what a transport's error means.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::{error, fmt};
@@ -12,9 +11,9 @@ use futures_sink::Sink;
 use pin_project::pin_project;
 
 use super::durable::Node;
-use super::lane::Waiting;
+use super::outgoing::{Addressed, Outgoing};
 use crate::error::Error;
-use crate::message::{Command, Inbound, Message, MsgRouter};
+use crate::message::{Command, Inbound, MsgRouter};
 use crate::state::NodeState;
 
 /// How much one poll does before it lets other tasks run: that many messages each way.
@@ -28,7 +27,7 @@ const ROUNDS: usize = 64;
 ///
 /// ```
 /// use futures::{SinkExt, StreamExt, TryStreamExt, future};
-/// use streamraft::codec::MessageCodec;
+/// use streamraft::codec::{CodecError, MessageCodec};
 /// use streamraft::{Config, Node, NodeId, NodeType, TinyRaft};
 /// use tokio_util::codec::Framed;
 ///
@@ -40,7 +39,7 @@ const ROUNDS: usize = 64;
 ///     // One peer, one socket: whatever comes is from it, whatever goes is for it. `Mesh` is for more.
 ///     let transport = Framed::new(socket, MessageCodec::new())
 ///         .map_ok(move |message| (peer.clone(), message))
-///         .with(|(_, message)| future::ok(message));
+///         .with(|(_, message)| future::ok::<_, CodecError>(message));
 ///     let node = TinyRaft::new(Config::new(id, ["a", "b"])?)?;
 ///     Ok::<_, Box<dyn std::error::Error>>(node.over(transport))
 /// };
@@ -112,9 +111,6 @@ type Heard<N, R, W> = Result<(), Fault<N, R, W>>;
 
 /// What a node gives to be shown.
 type Said<N> = Result<NodeState<<N as Node>::Id>, <N as Node>::Failure>;
-
-/// What a transport takes and gives.
-type Addressed<I> = (I, Message<I>);
 
 impl<N: Node, T> Over<N, T> {
     pub(super) fn new(node: N, transport: T) -> Self {
@@ -193,7 +189,7 @@ where
                 Poll::Ready(Some(Err(error)))
             }
             (_, Poll::Ready(Some(said))) => Poll::Ready(Some(said.map_err(OverError::Node))),
-            (Poll::Pending, Poll::Pending) => self.project().outgoing.end_burst(),
+            (Poll::Pending, Poll::Pending) => Poll::Pending,
             (Poll::Ready(Ok(())), _) | (_, Poll::Ready(None)) => Poll::Ready(None),
         }
     }
@@ -238,6 +234,7 @@ where
     /// Takes one item of the node. `Ready(None)`: it is nothing to show.
     fn poll_node(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Said<N>>> {
         let mut this = self.project();
+        let burst = std::mem::take(&mut this.outgoing.burst);
         let output = this.node.as_mut().poll_output(cx);
         let state = match output {
             Poll::Ready(Some(Ok(MsgRouter::ToSelf(state)))) => state,
@@ -248,8 +245,6 @@ where
             Poll::Ready(Some(Err(failure))) => return Poll::Ready(Some(Err(failure))),
             Poll::Ready(None) => {
                 *this.stage = Stage::Draining;
-                // Nothing else comes that could end it.
-                let _ = this.outgoing.end_burst::<()>();
                 if this.shown.is_some() {
                     return Poll::Ready(None);
                 }
@@ -257,6 +252,8 @@ where
             }
             // Not before it was polled: only then does it know what time has made of it.
             Poll::Pending if this.shown.is_none() => this.node.state().clone(),
+            // One more round flushes what the burst has left.
+            Poll::Pending if burst => return Poll::Ready(None),
             Poll::Pending => return Poll::Pending,
         };
         if this.shown.as_ref() == Some(&state) {
@@ -338,93 +335,6 @@ impl<N: Node + fmt::Debug, T: fmt::Debug> fmt::Debug for Over<N, T> {
             .field("transport", &self.transport)
             .field("stage", &self.stage)
             .finish_non_exhaustive()
-    }
-}
-
-/// What waits for the transport: at most one message of each slot for each peer. The peers take turns.
-#[derive(Debug)]
-struct Outgoing<I> {
-    /// Only peers for which something waits, the one that has waited longest first.
-    peers: VecDeque<(I, Waiting<Message<I>>)>,
-    needs_flush: bool,
-    /// The node had a message to send when it was last asked, and may have more. One flush then does for all.
-    burst: bool,
-}
-
-impl<I: Eq> Outgoing<I> {
-    fn new() -> Self {
-        Self {
-            peers: VecDeque::new(),
-            needs_flush: false,
-            burst: false,
-        }
-    }
-
-    /// Puts a message into its slot, in place of an older one.
-    fn put(&mut self, to: I, message: Message<I>) {
-        self.burst = true;
-        if let Some((_, waiting)) = self.peers.iter_mut().find(|(id, _)| *id == to) {
-            waiting.put(message);
-        } else {
-            let mut waiting = Waiting::new();
-            waiting.put(message);
-            self.peers.push_back((to, waiting));
-        }
-    }
-
-    fn take(&mut self) -> Option<Addressed<I>>
-    where
-        I: Clone,
-    {
-        let (to, mut waiting) = self.peers.pop_front()?;
-        let message = waiting.take()?;
-        if !waiting.is_empty() {
-            self.peers.push_back((to.clone(), waiting));
-        }
-        Some((to, message))
-    }
-
-    /// Ready, if what the burst has left behind must now be flushed.
-    fn end_burst<T>(&mut self) -> Poll<Option<T>> {
-        if std::mem::take(&mut self.burst) {
-            Poll::Ready(None)
-        } else {
-            Poll::Pending
-        }
-    }
-
-    fn poll_send<T: Sink<Addressed<I>>>(
-        &mut self,
-        mut transport: Pin<&mut T>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), T::Error>>
-    where
-        I: Clone,
-    {
-        while !self.peers.is_empty() {
-            if let Err(error) = ready!(transport.as_mut().poll_ready(cx)) {
-                return self.give_up(error);
-            }
-            // Not before the transport is ready: until then a newer message may still take the place of this one.
-            if let Some(message) = self.take() {
-                self.needs_flush = true;
-                transport.as_mut().start_send(message)?;
-            }
-        }
-        if self.needs_flush && !self.burst {
-            if let Err(error) = ready!(transport.poll_flush(cx)) {
-                return self.give_up(error);
-            }
-            self.needs_flush = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// It is the transport that is broken, and not one message: what waits would be stale when it recovers.
-    fn give_up<E>(&mut self, error: E) -> Poll<Result<(), E>> {
-        self.peers.clear();
-        self.needs_flush = false;
-        Poll::Ready(Err(error))
     }
 }
 

@@ -50,7 +50,8 @@ use crate::state::HardState;
 /// - **Damage.** A file that is cut, changed, of another node, cluster or program, or of a newer release is an error
 ///   of [`open`](Self::open), and never taken for a node that has not voted. Only a file that is not there is.
 /// - **Lock.** `<file>.lock` is locked as long as the store lives, and until its last write is over. It stays when
-///   the store is gone, empty and unlocked; leave it there. On file systems without locks (some network file
+///   the store is gone, empty and unlocked; leave it there. A process that is being started holds what its parent has
+///   locked for an instant; who opens a file again at once tries again. On file systems without locks (some network file
 ///   systems) `open` fails.
 /// - **Forgetting.** A state with an older term than the file's, or with another vote in the same term, is refused
 ///   ([`FileStoreError::NotRestored`]): whoever opens a file and does not restore the node from it votes twice.
@@ -87,8 +88,7 @@ impl<I: Id + Serialize + DeserializeOwned> FileStore<I> {
     /// since the folder of an unmounted volume would look like that of a node which never voted.
     ///
     /// # Errors
-    /// All but the last two of [`FileStoreError`] name what is wrong with the file or its folder. Nothing was changed,
-    /// except that the lock file may have been made.
+    /// All but the last three of [`FileStoreError`]. Nothing was changed, except that the lock file may have been made.
     pub fn open(
         path: impl AsRef<Path>,
         node_id: I,

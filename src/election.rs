@@ -73,6 +73,8 @@ pub struct Election<I = NodeId> {
     patience: Duration,
     /// A campaign of its own has failed since it last heard a leader.
     has_failed: bool,
+    /// It has let another candidate go first since it last heard a leader.
+    stood_aside: bool,
     /// The voters that this node was asked for, until a leader has heard of it.
     wish: Option<Vec<I>>,
     /// A layer above has no objection to a membership step.
@@ -121,6 +123,7 @@ impl<I: Id> Election<I> {
             rank: None,
             patience: Duration::ZERO,
             has_failed: false,
+            stood_aside: false,
             wish: None,
             change_allowed: true,
             stopped: false,

@@ -1,15 +1,17 @@
-//! Real processes of the example `node` over real sockets, killed, stopped, told to end and told to change. What is
-//! checked here is that the parts work together; the rules are checked elsewhere, on virtual time.
-#![cfg(all(unix, feature = "codec"))]
+//! Real processes of the example `node` over real sockets and files, killed, stopped, started again, told to end and
+//! told to change. What is checked here is that the parts work together; the rules are checked elsewhere, on virtual
+//! time.
+#![cfg(all(unix, feature = "codec", feature = "file"))]
 
 #[path = "support/fleet.rs"]
 mod fleet;
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use fleet::Fleet;
+use fleet::{Fleet, Folder};
 
 const QUICK: &[&str] = &[
     "--election-timeout",
@@ -186,4 +188,111 @@ fn a_stranger_on_the_line_costs_its_own_connection_only() {
     });
     fleet.leader(&all, term - 1);
     fleet.check();
+}
+
+#[test]
+fn a_cluster_that_was_killed_as_a_whole_goes_on_in_higher_terms() {
+    let all = ["a", "b", "c"];
+    let folder = Folder::new("whole");
+    let mut fleet = Fleet::start(&all, &[QUICK, &["--data", folder.as_str()]].concat());
+    let (_, mut term, _) = fleet.leader(&all, 0);
+    // Whole at first; later killed as soon as anybody leads, which not all of them have heard by then.
+    for _ in 0..3 {
+        for id in all {
+            fleet.kill(id);
+        }
+        fleet.start_again(&all);
+        for id in all {
+            let begun = &fleet.lines(id)[0];
+            assert!(!begun.is_leader() && begun.term() >= 1, "{id}: {begun:?}");
+        }
+        let newer = fleet.until("a leader in a higher term", |fleet| {
+            let mut lines = all.iter().map(|id| fleet.last(id));
+            let line = lines.find(|line| line.is_leader() && line.term() > term)?;
+            Some(line.term())
+        });
+        println!("term {newer} after term {term}");
+        term = newer;
+    }
+    fleet.leader(&all, term - 1);
+    fleet.check();
+}
+
+#[test]
+fn a_second_process_on_the_same_data_is_refused_and_harms_nothing() {
+    let folder = Folder::new("second");
+    let options = [CALM, &["--data", folder.as_str()]].concat();
+    let mut fleet = Fleet::start(&["a"], &options);
+    let (_, term, _) = fleet.leader(&["a"], 0);
+    let file = folder.join("a.vote");
+    let vote = fs::read(&file).unwrap();
+
+    let named = format!("vote file {}: ", file.display());
+    refused("a", &options, &(named + "another process or another"));
+
+    assert_eq!(fs::read(&file).unwrap(), vote);
+    assert!(fleet.runs("a"));
+    assert_eq!(fleet.last("a").term(), term);
+
+    // The lock goes with the process, however it ends.
+    fleet.kill("a");
+    fleet.start_again(&["a"]);
+    assert_eq!(fleet.lines("a")[0].term(), term);
+    fleet.check();
+}
+
+#[test]
+fn a_file_that_is_not_this_nodes_own_and_whole_is_refused() {
+    let folder = Folder::new("foreign");
+    let options = [CALM, &["--data", folder.as_str()]].concat();
+    let mut fleet = Fleet::start(&["a"], &options);
+    fleet.leader(&["a"], 0);
+    fleet.signal("a", "TERM");
+    assert!(fleet.end_of("a").success());
+
+    let path = |id: &str| folder.join(&format!("{id}.vote"));
+    let file = |id: &str| format!("vote file {}: ", path(id).display());
+    let vote = fs::read(path("a")).unwrap();
+    fs::write(path("b"), &vote).unwrap();
+    refused("b", &options, &(file("b") + "it belongs to node a, this"));
+    let other = [&options[..], &["--cluster", "other"]].concat();
+    refused("a", &other, &(file("a") + "it belongs to cluster \"\""));
+    fs::write(path("c"), &vote[..vote.len() - 1]).unwrap();
+    let torn = format!("{}it has {} bytes of", file("c"), vote.len() - 1);
+    refused("c", &options, &torn);
+    fs::write(path("d"), "a shopping list").unwrap();
+    refused("d", &options, &(file("d") + "it was not written by a node"));
+
+    let missing = folder.join("missing");
+    let elsewhere = [CALM, &["--data", missing.to_str().unwrap()]].concat();
+    let named = format!("vote file {}/a.vote: ", missing.display());
+    refused("a", &elsewhere, &(named + "finding its folder: "));
+    assert!(!missing.exists());
+    refused("../a", &options, "no file can be named \"../a.vote\"");
+    assert_eq!(fs::read(path("a")).unwrap(), vote);
+}
+
+/// Starts a node that ends by itself with status 1 and one message that begins so, and never shows a state.
+fn refused(id: &str, options: &[&str], why: &str) {
+    let mut fleet = Fleet::launch(&[id], options);
+    assert_eq!(fleet.end_of(id).code(), Some(1), "{why}");
+    assert!(fleet.lines(id).is_empty(), "{why}");
+    let [error] = fleet.errors(id) else {
+        panic!("{why}: {:?}", fleet.errors(id));
+    };
+    assert!(error.starts_with(&format!("node: {why}")), "{error}");
+}
+
+#[test]
+fn a_node_that_cannot_keep_its_vote_ends_without_having_led() {
+    let folder = Folder::new("unkept");
+    // A folder in the place of the store's temporary file stops root too.
+    fs::create_dir(folder.join("a.vote.tmp")).unwrap();
+    let mut fleet = Fleet::launch(&["a"], &[CALM, &["--data", folder.as_str()]].concat());
+
+    assert_eq!(fleet.end_of("a").code(), Some(1));
+    assert!(fleet.lines("a").iter().all(|line| line.term() == 0));
+    let told = format!("node: vote file {}: ", folder.join("a.vote").display());
+    let error = fleet.errors("a").last().unwrap();
+    assert!(error.starts_with(&told), "{error}");
 }

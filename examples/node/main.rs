@@ -19,17 +19,28 @@
 //! Standard input takes the commands that `help` lists. Its end is not the end of the node; Ctrl-C or SIGTERM is, and
 //! leadership is handed over before.
 //!
-//! **Nothing is kept on disk**, so a node that was restarted has forgotten whom it voted for. It gives no vote for one
-//! election timeout instead, which makes two leaders in one term unlikely but not impossible. A service saves every
-//! `hard_state` before the next item leaves the node, and goes on from it by `Config::restore`.
+//! With `--data DIR` (a folder that exists) a restart goes on where the node was: its term, its vote and the list of
+//! voters are in `DIR/ID.vote`, and nothing that depends on a change leaves the node before the change is there. The
+//! node ends, with a message and status 1, if it cannot write there, if another process has the file open, or if the
+//! file is damaged or belongs to another node or cluster.
+//!
+//! **Without `--data` nothing is kept on disk**, and a node that was restarted has forgotten what it promised:
+//!
+//! - It can vote a second time in a term, and then two nodes lead in that term. A node that starts withholds its vote
+//!   for one election timeout, which keeps the *leases* of the two apart, but both have one fencing token. (With
+//!   `--bootstrap`, which is for the first start only, it withholds nothing.)
+//! - If a majority was restarted, terms begin at 1 again, so that a newer leader has an older token.
+//! - It falls back to the list of voters in its arguments, whatever `nodes` has changed since.
 //!
 //! There is no encryption and no authentication either: for a trusted network.
 
 #[path = "../links/mod.rs"]
 mod links;
 mod order;
+mod votes;
 
 use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -37,13 +48,14 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use futures::StreamExt;
 use streamraft::codec::Hello;
-use streamraft::{Config, MsgRouter, NodeId, NodeState, TinyRaft};
+use streamraft::{Config, Durable, HardState, MsgRouter, NodeId, NodeState, TinyRaft};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
 
 use links::Links;
 use order::{Address, HELP, Order};
+use votes::Votes;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -65,6 +77,9 @@ struct Args {
     /// Vouch that this cluster has never run: its first election then waits for no election timeout
     #[arg(long, conflicts_with = "join")]
     bootstrap: bool,
+    /// Keep the vote in DIR/ID.vote, where a restart finds it; the folder must exist
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// The cluster's name, the same on every node
     #[arg(long, value_name = "NAME", default_value = "")]
     cluster: String,
@@ -80,7 +95,7 @@ struct Args {
 }
 
 impl Args {
-    fn config(&self) -> Result<Config, Failure> {
+    fn config(&self, saved: Option<HardState>) -> Result<Config, Failure> {
         let mut config = if self.join {
             Config::join(self.id.clone())
         } else {
@@ -89,6 +104,9 @@ impl Args {
         };
         if self.bootstrap {
             config = config.bootstrap();
+        }
+        if let Some(saved) = saved {
+            config = config.restore(saved);
         }
         Ok(config
             .cluster(&self.cluster)
@@ -101,7 +119,8 @@ impl Args {
 /// The whole program is this one task: whatever happens next, happens here.
 async fn run(args: Args) -> Result<(), Failure> {
     let started = Instant::now();
-    let mut node = TinyRaft::new(args.config()?)?;
+    let (votes, saved) = Votes::open(args.data.as_deref(), &args.id, &args.cluster)?;
+    let mut node = TinyRaft::new(args.config(saved)?)?.durable(votes);
     let listener = TcpListener::bind(&args.listen)
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
@@ -109,7 +128,11 @@ async fn run(args: Args) -> Result<(), Failure> {
     for Address { id, at } in args.peers {
         links.learn(id, at);
     }
-    tracing::info!("{} listens on {}", node.node_id(), links.address()?);
+    let (id, address) = (node.get_ref().node_id(), links.address()?);
+    tracing::info!(
+        "{id} listens on {address} and keeps its vote {}",
+        node.store()
+    );
     show(started, node.state())?;
 
     let mut lines = lines_of_stdin();
@@ -120,12 +143,14 @@ async fn run(args: Args) -> Result<(), Failure> {
             item = node.next() => {
                 // A stopped node says what it still has to say, and then ends.
                 let Some(item) = item else { break };
+                // A vote that could not be kept is the end too: nothing that depends on it may leave.
+                let item = item?;
                 if let MsgRouter::ToSelf(state) = &item {
                     show(started, state)?;
                 }
                 links.send(item).await;
             }
-            (from, message) = links.recv() => node.on_receive(from, message),
+            (from, message) = links.recv() => node.get_mut().on_receive(from, message),
             Some(line) = lines.recv() => {
                 let order = line.parse();
                 if let Err(error) = order.and_then(|order| obey(order, &mut node, &mut links, started)) {
@@ -135,7 +160,7 @@ async fn run(args: Args) -> Result<(), Failure> {
             asked = &mut stop_asked, if !stopping => {
                 asked?;
                 stopping = true;
-                node.stop();
+                node.get_mut().stop();
             }
         }
     }
@@ -146,7 +171,7 @@ async fn run(args: Args) -> Result<(), Failure> {
 /// Carries an order out. One that the node refuses leaves it as it was.
 fn obey(
     order: Order,
-    node: &mut TinyRaft,
+    node: &mut Durable<TinyRaft, Votes>,
     links: &mut Links,
     started: Instant,
 ) -> Result<(), Failure> {
@@ -155,13 +180,13 @@ fn obey(
             for Address { id, at } in addresses {
                 links.learn(id, at);
             }
-            node.set_nodes(nodes)?;
+            node.get_mut().set_nodes(nodes)?;
         }
-        Order::Transfer(to) => node.transfer(to)?,
-        Order::Resign => node.resign(),
-        Order::Priority(priority) => node.set_priority(priority),
+        Order::Transfer(to) => node.get_mut().transfer(to)?,
+        Order::Resign => node.get_mut().resign(),
+        Order::Priority(priority) => node.get_mut().set_priority(priority),
         Order::State => show(started, node.state())?,
-        Order::Stop => node.stop(),
+        Order::Stop => node.get_mut().stop(),
         Order::Help => eprintln!("{HELP}"),
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! The candidate: a pre-vote first, then the vote (paper section 5.2, thesis 9.6).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::peer::Knowledge;
+use super::peer::{Knowledge, Peer};
 use super::receive::Drop;
 use super::timer::Timer;
 use super::{Election, Role};
@@ -17,6 +17,10 @@ pub(super) struct Campaign {
     /// Names this campaign; pre-votes repeat it, so that one of an older campaign counts for nothing.
     round: u64,
     stage: Stage,
+    /// When this stage began.
+    since: Instant,
+    /// How often it has asked in this stage.
+    asked: u32,
     /// Ordered by `TimeoutNow`: the mark is good for this campaign and for no later one.
     transfer: bool,
     /// A voter has named a leader that it hears.
@@ -29,7 +33,15 @@ enum Stage {
     Vote,
 }
 
+/// A candidate asks for the second time after this part of a heartbeat interval.
+const FIRST_ASK_PART: u32 = 32;
+
 impl Campaign {
+    /// Whether it still asks for pre-votes, for no longer than this.
+    pub(super) fn is_young(&self, now: Instant, most: Duration) -> bool {
+        self.stage == Stage::PreVote && now < self.since + most
+    }
+
     /// Whether it asks for votes already, so that another term would take it away from itself.
     pub(super) fn has_stood(&self) -> bool {
         self.stage == Stage::Vote
@@ -67,6 +79,11 @@ impl<I: Id> Election<I> {
     fn enter(&mut self, now: Instant, stage: Stage, transfer: bool) {
         let shown = (self.state.node_type, self.state.leader.clone(), stage);
         let announced = self.outbox.announce;
+        // Standing goes on with the campaign, so that a late pre-vote still tells that its sender is there.
+        let same = match &self.role {
+            Role::Candidate(last) if stage == Stage::Vote => Some(last.round),
+            _ => None,
+        };
         let leader_was_named = matches!(&self.role, Role::Candidate(last) if last.leader_named);
         self.become_follower(now);
         self.state.node_type = NodeType::Candidate;
@@ -83,14 +100,17 @@ impl<I: Id> Election<I> {
                     Stage::PreVote,
                 );
         for peer in &mut self.peers {
+            peer.is_there = stage == Stage::Vote && peer.verdict.is_some();
             peer.verdict = None;
             // Whoever has lost what it held hears only who tells it anew.
             peer.knowledge = Knowledge::Untold;
         }
-        let round = self.draws.next_round();
+        let round = same.unwrap_or_else(|| self.draws.next_round());
         self.role = Role::Candidate(Campaign {
             round,
             stage,
+            since: now,
+            asked: 0,
             transfer,
             leader_named: false,
         });
@@ -107,11 +127,20 @@ impl<I: Id> Election<I> {
                 .filter(|peer| peer.voter && peer.verdict == Some(verdict))
                 .count()
         };
-        tally(
-            self.membership().voters.len(),
-            answers(true) + 1,
-            answers(false),
-        )
+        let (granted, refused) = (answers(true) + 1, answers(false));
+        if refused > 0 && self.is_split(granted) {
+            return Tally::Lost;
+        }
+        tally(self.membership().voters.len(), granted, refused)
+    }
+
+    /// Whether the votes of this term are shared out: those who are there and have not answered yet are too few. Who
+    /// answered no pre-vote is taken for dead, as the leader is, for whom this election is held.
+    fn is_split(&self, granted: usize) -> bool {
+        let is_open = |peer: &&Peer<I>| peer.voter && peer.is_there && peer.verdict.is_none();
+        let open = self.peers.iter().filter(is_open).count();
+        let stands_unasked = matches!(&self.role, Role::Candidate(campaign) if campaign.has_stood() && !campaign.transfer);
+        stands_unasked && !self.settings.lottery && granted + open < self.membership().quorum()
     }
 
     fn win(&mut self, now: Instant) {
@@ -121,11 +150,13 @@ impl<I: Id> Election<I> {
         }
     }
 
-    /// Asks everyone who has not granted yet, and again after every heartbeat interval.
+    /// Asks everyone who has not granted yet, and again: soon at first, then at the pace of heartbeats.
     pub(super) fn ask(&mut self, now: Instant) {
-        let Role::Candidate(campaign) = &self.role else {
+        let Role::Candidate(campaign) = &mut self.role else {
             return;
         };
+        let asked = campaign.asked;
+        campaign.asked = asked.saturating_add(1);
         let request = match campaign.stage {
             Stage::PreVote => MessageKind::PreVoteRequest {
                 round: campaign.round,
@@ -147,7 +178,20 @@ impl<I: Id> Election<I> {
             }
         }
         self.timers
-            .set(Timer::Beat, now + self.settings.heartbeat_interval);
+            .set(Timer::Beat, now + self.ask_again_after(asked));
+    }
+
+    /// A lost message costs the cluster its leader for as long as it takes to ask again, so soon at first. Each wait is
+    /// twice the one before, up to a heartbeat interval.
+    fn ask_again_after(&self, asked: u32) -> Duration {
+        let interval = self.settings.heartbeat_interval;
+        if self.settings.lottery {
+            return interval;
+        }
+        let times = 1_u32.checked_shl(asked).unwrap_or(u32::MAX);
+        (interval / FIRST_ASK_PART)
+            .saturating_mul(times)
+            .min(interval)
     }
 
     pub(super) fn on_pre_vote(
@@ -162,6 +206,12 @@ impl<I: Id> Election<I> {
         match &self.role {
             Role::Candidate(campaign)
                 if campaign.stage == Stage::PreVote && campaign.round == round => {}
+            Role::Candidate(campaign) if campaign.round == round => {
+                if let Some(peer) = self.peers.get_mut(at) {
+                    peer.is_there = true;
+                }
+                return Err(Drop::Stale);
+            }
             _ => return Err(Drop::Stale),
         }
         if granted {
@@ -217,7 +267,13 @@ impl<I: Id> Election<I> {
             Tally::Won => self.win(now),
             Tally::Lost => {
                 self.has_failed = true;
+                let stood = matches!(&self.role, Role::Candidate(campaign) if campaign.has_stood());
                 self.become_follower(now);
+                if stood && !self.settings.lottery {
+                    // Either another has won, who will be heard, or nobody can: no leader to wait for.
+                    let turn = self.patience.saturating_sub(self.settings.election_timeout);
+                    self.timers.set(Timer::Campaign, now + turn);
+                }
             }
         }
     }

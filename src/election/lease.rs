@@ -26,6 +26,7 @@ impl<I: Id> Election<I> {
     pub(super) fn hear_leader(&mut self, now: Instant) {
         self.withhold_until = Some(now + self.settings.election_timeout);
         self.has_failed = false;
+        self.stood_aside = false;
         self.forget_withheld();
         self.timers.set(Timer::Campaign, now + self.patience);
     }

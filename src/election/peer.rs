@@ -16,6 +16,8 @@ pub(super) struct Peer<I> {
     pub(super) knowledge: Knowledge,
     /// In a candidate: its answer to the present campaign.
     pub(super) verdict: Option<bool>,
+    /// In a candidate: it answered the pre-vote of the present campaign, so it is there.
+    pub(super) is_there: bool,
     /// In a follower: a pre-vote that it asked for while votes were withheld.
     pub(super) withheld: Option<PreVoteAsk>,
     /// In a leader: how it answers.
@@ -84,6 +86,7 @@ impl<I: Id> Peer<I> {
             reply: None,
             knowledge: Knowledge::Untold,
             verdict: None,
+            is_there: false,
             withheld: None,
             progress: Progress::default(),
             leaving: false,

@@ -12,7 +12,7 @@ use super::{Election, Role};
 use crate::id::Id;
 
 /// How much of a step two nodes of one rank may differ by, so that they do not collide for ever.
-const JITTER_PARTS: u32 = 16;
+const JITTER_PARTS: u32 = 64;
 
 impl<I: Id> Election<I> {
     /// Draws how long this node waits for a leader before it campaigns: an election timeout, and then its turn.

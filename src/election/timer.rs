@@ -62,7 +62,7 @@ impl Timers {
         Some(timer)
     }
 
-    fn get(&self, timer: Timer) -> Option<Instant> {
+    pub(super) fn get(&self, timer: Timer) -> Option<Instant> {
         match timer {
             Timer::Expiry => self.expiry,
             Timer::Handover => self.handover,

@@ -29,11 +29,54 @@ impl<I: Id> Election<I> {
         }
         let should_win = !withheld && self.would_win_instead(&ask);
         let granted = !withheld && !should_win && self.would_vote(at, &ask);
+        if granted && self.goes_before(now, at, &ask) {
+            // No answer, which is no refusal either: it asks again, or stands aside.
+            return false;
+        }
         self.answer_pre_vote(at, ask.round, granted);
+        if granted {
+            self.stand_aside(now);
+        }
         if should_win && matches!(self.role, Role::Follower) {
             self.campaign(now);
         }
         granted
+    }
+
+    /// Whether this node asks for pre-votes too, since a short time, and of two candidates as good it is the one to go
+    /// on: by priority, by log, by id.
+    fn goes_before(&self, now: Instant, at: usize, ask: &PreVoteAsk) -> bool {
+        let (Role::Candidate(campaign), Some(peer)) = (&self.role, self.peers.get(at)) else {
+            return false;
+        };
+        let mine = (self.settings.priority, self.position);
+        let first = (mine, &peer.id) > ((ask.priority, ask.position), &self.settings.me);
+        first
+            && !self.has_failed
+            && !self.settings.lottery
+            && campaign.is_young(now, self.settings.heartbeat_interval)
+    }
+
+    /// Lets the candidate that it would vote for go first. Once only, so that one who cannot win does not hold back
+    /// one who can.
+    fn stand_aside(&mut self, now: Instant) {
+        if self.stood_aside || self.settings.lottery || !self.is_voter() {
+            return;
+        }
+        match &self.role {
+            Role::Leader(_) => return,
+            Role::Candidate(campaign) if campaign.has_stood() => return,
+            Role::Candidate(_) => {
+                self.become_follower(now);
+                self.timers.stop(Timer::Campaign);
+            }
+            Role::Follower => {}
+        }
+        self.stood_aside = true;
+        let wait = now + self.settings.heartbeat_interval;
+        if self.timers.get(Timer::Campaign).is_none_or(|at| at < wait) {
+            self.timers.set(Timer::Campaign, wait);
+        }
     }
 
     /// Keeps a withheld pre-vote until the window ends. A leader's window ends with its leadership: nothing to
@@ -54,7 +97,8 @@ impl<I: Id> Election<I> {
         let mut granted = false;
         for at in 0..self.peers.len() {
             if let Some(ask) = self.peers.get_mut(at).and_then(|peer| peer.withheld.take()) {
-                granted = granted || self.on_pre_vote_request(now, at, ask);
+                let keeps = granted && !self.settings.lottery;
+                granted = keeps || self.on_pre_vote_request(now, at, ask);
             }
         }
     }

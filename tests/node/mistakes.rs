@@ -115,6 +115,8 @@ async fn resign_and_mark_alive_on_a_node_that_they_do_not_concern_change_nothing
         assert_eq!((poll(&mut node), node.state()), (Poll::Pending, &state));
     }
     for mut node in [candidate().await, leader().await] {
+        // What fell due while the other one was made.
+        drain(&mut node);
         let state = node.state().clone();
         node.mark_alive();
         assert_eq!((poll(&mut node), node.state()), (Poll::Pending, &state));
@@ -189,6 +191,8 @@ async fn a_list_of_nodes_that_no_cluster_can_have_is_refused() {
         ((0..1_025).collect(), Error::TooManyNodes { count: 1_025 }),
     ];
     for mut node in [follower(), candidate().await, leader().await] {
+        // What fell due while the others were made.
+        drain(&mut node);
         for (list, expected) in &lists {
             let set = refused(&mut node, |node| node.set_nodes(list.clone()));
             let sent = refused(&mut node, |node| {

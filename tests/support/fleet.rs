@@ -1,7 +1,8 @@
-//! Processes of the example `node`: started, watched, signalled, and killed when the test is over.
+//! Processes of the example `node`: started, watched, signalled, started again, and killed when the test is over.
 
 use std::collections::BTreeMap;
 use std::env::consts::EXE_SUFFIX;
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -55,11 +56,32 @@ impl Line {
     }
 }
 
-/// What a process does: says something, or closes its standard output for good.
+/// What a process does: says something, or closes one of its two outputs for good.
 enum Event {
     Out(String, Option<Line>),
     Err(String),
     Closed,
+}
+
+/// Standard output and standard error.
+const OUTPUTS: usize = 2;
+
+/// How a node comes into its cluster: the argument that says so.
+#[derive(Clone, Copy)]
+enum Start {
+    First,
+    Joining,
+    Again,
+}
+
+impl Start {
+    fn argument(self) -> Option<&'static str> {
+        match self {
+            Self::First => Some("--bootstrap"),
+            Self::Joining => Some("--join"),
+            Self::Again => None,
+        }
+    }
 }
 
 struct Process {
@@ -67,7 +89,14 @@ struct Process {
     stdin: Option<ChildStdin>,
     lines: Vec<Line>,
     errors: Vec<String>,
-    closed: bool,
+    closed: usize,
+}
+
+impl Process {
+    /// It has ended, and all that it said has been noted.
+    fn is_over(&self) -> bool {
+        self.closed == OUTPUTS
+    }
 }
 
 impl Drop for Process {
@@ -83,6 +112,8 @@ pub(crate) struct Fleet {
     options: Vec<String>,
     ports: BTreeMap<String, u16>,
     processes: BTreeMap<String, Process>,
+    /// What nodes said in their lives before the present one, in this order.
+    past: Vec<(String, Line)>,
     sender: Sender<(String, Event)>,
     events: Receiver<(String, Event)>,
     log: Vec<String>,
@@ -92,18 +123,7 @@ impl Fleet {
     /// Starts a node for each of these ids, all of one cluster, with these options.
     pub(crate) fn start(ids: &[&str], options: &[&str]) -> Self {
         for _ in 0..MOST_STARTS {
-            let (sender, events) = channel();
-            let mut fleet = Self {
-                options: options.iter().map(ToString::to_string).collect(),
-                ports: free_ports(ids),
-                processes: BTreeMap::new(),
-                sender,
-                events,
-                log: Vec::new(),
-            };
-            for id in ids {
-                fleet.spawn(id, false);
-            }
+            let mut fleet = Self::launch(ids, options);
             if ids.iter().all(|id| fleet.has_begun(id)) {
                 return fleet;
             }
@@ -112,11 +132,46 @@ impl Fleet {
         panic!("the nodes did not start");
     }
 
+    /// The same, without waiting for their first words: for nodes that refuse.
+    pub(crate) fn launch(ids: &[&str], options: &[&str]) -> Self {
+        let (sender, events) = channel();
+        let mut fleet = Self {
+            options: options.iter().map(ToString::to_string).collect(),
+            ports: free_ports(ids),
+            processes: BTreeMap::new(),
+            past: Vec::new(),
+            sender,
+            events,
+            log: Vec::new(),
+        };
+        for id in ids {
+            fleet.spawn(id, Start::First);
+        }
+        fleet
+    }
+
+    /// Starts these anew, which have ended or were killed, with the options and on the ports that they had.
+    pub(crate) fn start_again(&mut self, ids: &[&str]) {
+        for id in ids {
+            self.end_of(id);
+            let process = self.processes.remove(*id).expect("it had begun");
+            let said = process.lines.iter().cloned();
+            self.past.extend(said.map(|line| ((*id).to_owned(), line)));
+        }
+        for id in ids {
+            self.spawn(id, Start::Again);
+        }
+        for id in ids {
+            let begun = self.has_begun(id);
+            assert!(begun, "{id} did not start again\n{}", self.log.join("\n"));
+        }
+    }
+
     /// Starts one more node, which belongs to nothing yet.
     pub(crate) fn join(&mut self, id: &str) {
         for _ in 0..MOST_STARTS {
             self.ports.extend(free_ports(&[id]));
-            self.spawn(id, true);
+            self.spawn(id, Start::Joining);
             if self.has_begun(id) {
                 return;
             }
@@ -124,7 +179,7 @@ impl Fleet {
         panic!("{id} did not start");
     }
 
-    fn spawn(&mut self, id: &str, joins: bool) {
+    fn spawn(&mut self, id: &str, start: Start) {
         let port = self.ports[id];
         let peers = self.ports.iter().filter(|(peer, _)| *peer != id);
         let peers = peers
@@ -133,7 +188,7 @@ impl Fleet {
             .args(["--id", id, "--listen", &format!("127.0.0.1:{port}")])
             .args(peers)
             .args(&self.options)
-            .arg(if joins { "--join" } else { "--bootstrap" })
+            .args(start.argument())
             .env_remove("RUST_LOG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -152,7 +207,7 @@ impl Fleet {
             child,
             lines: Vec::new(),
             errors: Vec::new(),
-            closed: false,
+            closed: 0,
         };
         self.processes.insert(id.to_owned(), process);
     }
@@ -171,9 +226,7 @@ impl Fleet {
                     return;
                 }
             }
-            if matches!(event(String::new()), Event::Out(..)) {
-                let _ = sender.send((id, Event::Closed));
-            }
+            let _ = sender.send((id, Event::Closed));
         });
     }
 
@@ -181,7 +234,8 @@ impl Fleet {
     fn has_begun(&mut self, id: &str) -> bool {
         self.until(&format!("{id}'s first line"), |fleet| {
             let process = &fleet.processes[id];
-            (process.closed || !process.lines.is_empty()).then_some(!process.closed)
+            let is_over = process.is_over();
+            (is_over || !process.lines.is_empty()).then_some(!is_over)
         })
     }
 
@@ -215,7 +269,7 @@ impl Fleet {
                 self.log.push(format!("{id}! {text}"));
                 process.errors.push(text);
             }
-            Event::Closed => process.closed = true,
+            Event::Closed => process.closed += 1,
         }
     }
 
@@ -297,21 +351,60 @@ impl Fleet {
     /// Waits for a node to end by itself.
     pub(crate) fn end_of(&mut self, id: &str) -> ExitStatus {
         self.until(&format!("{id}'s end"), |fleet| {
-            fleet.processes[id].closed.then_some(())
+            fleet.processes[id].is_over().then_some(())
         });
         let process = self.processes.get_mut(id).expect("it has begun");
         process.child.wait().expect("it has ended")
     }
 
-    /// No two nodes have ever led in one term.
+    /// No two nodes have ever led in one term, and the term of none has ever fallen, in all their lives.
     pub(crate) fn check(&self) {
         let mut leaders = BTreeMap::new();
-        for (id, process) in &self.processes {
-            for line in process.lines.iter().filter(|line| line.is_leader()) {
-                let leader = leaders.entry(line.term()).or_insert(id);
-                assert_eq!(*leader, id, "term {}\n{}", line.term(), self.log.join("\n"));
+        let mut terms = BTreeMap::new();
+        let past = self.past.iter().map(|(id, line)| (id, line));
+        let present = self.processes.iter();
+        let present =
+            present.flat_map(|(id, process)| process.lines.iter().map(move |it| (id, it)));
+        for (id, line) in past.chain(present) {
+            let term = line.term();
+            let before = terms.insert(id, term).unwrap_or(0);
+            assert!(
+                before <= term,
+                "{id}: {before}, then {term}\n{}",
+                self.log.join("\n")
+            );
+            if line.is_leader() {
+                let leader = leaders.entry(term).or_insert(id);
+                assert_eq!(*leader, id, "term {term}\n{}", self.log.join("\n"));
             }
         }
+    }
+}
+
+/// A folder of one test, gone with it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let name = format!("processes-{}-{name}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).expect("a folder for tests");
+        Self(path.canonicalize().expect("it was made"))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.to_str().expect("cargo prints it as text")
+    }
+
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left over is in the target folder, and harms nobody.
+        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

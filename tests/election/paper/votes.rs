@@ -57,7 +57,10 @@ fn a_majority_of_the_full_cluster_elects_and_no_fewer() {
 #[test]
 fn a_candidate_refused_by_too_many_follows() {
     for size in 2..=9 {
-        let mut node = One::candidate(size);
+        let (mut node, round) = One::pre_candidate(size);
+        for voter in 2..=size {
+            node.receive(voter, 0, pre_vote(round, true));
+        }
         let enough = size - quorum(size) + 1;
         for voter in 2..2 + enough {
             assert_eq!(node.state().node_type(), NodeType::Candidate);
@@ -67,6 +70,29 @@ fn a_candidate_refused_by_too_many_follows() {
         node.receive(size, 1, vote(true));
         assert_eq!(node.state().node_type(), NodeType::Follower, "too late");
     }
+}
+
+/// Nor does it wait for those who did not even answer its pre-vote: they are as dead as the leader is.
+#[test]
+fn a_candidate_does_not_count_on_who_answered_no_pre_vote() {
+    let mut node = One::candidate(5);
+    node.receive(2, 1, vote(false));
+    assert_eq!(
+        node.state().node_type(),
+        NodeType::Follower,
+        "3 alone makes no quorum with it"
+    );
+
+    // One that answered late is there all the same.
+    let (mut node, round) = One::pre_candidate(5);
+    for voter in [2, 3, 4] {
+        node.receive(voter, 0, pre_vote(round, true));
+    }
+    node.receive(2, 1, vote(false));
+    assert_eq!(node.state().node_type(), NodeType::Candidate);
+    node.receive(3, 1, vote(true));
+    node.receive(4, 1, vote(true));
+    assert_eq!(node.state().node_type(), NodeType::Leader);
 }
 
 /// "Each server will vote for at most one candidate in a given term, on a first-come-first-served basis."

@@ -33,7 +33,9 @@
 //! | kind | varint: the place of the kind in [`MessageKind`], counted from 0 |
 //! | fields | those of the kind |
 //!
-//! where varints, options, lists and ids are as [postcard] writes them. A heartbeat takes 24 bytes, length included,
+//! A frame without payload is a sign of life (`Mesh` sends them) and is skipped.
+//!
+//! Varints, options, lists and ids are as [postcard] writes them. A heartbeat takes 24 bytes, length included,
 //! as long as terms are below 16,384 and the stamp's version is below 128; beyond that, a byte more for each 7 bits.
 //! Neither writing nor reading one allocates once the buffers have grown.
 //!
@@ -63,7 +65,7 @@ mod hello;
 
 use std::marker::PhantomData;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio_util::codec::{Decoder, Encoder};
@@ -165,6 +167,10 @@ impl<I: Id + DeserializeOwned> Decoder for MessageCodec<I> {
     type Error = CodecError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Message<I>>, CodecError> {
+        // A frame without payload is a sign of life, as a mesh gives where there is nothing to say.
+        while src.starts_with(&NO_PAYLOAD) {
+            src.advance(NO_PAYLOAD.len());
+        }
         frame::take(src, self.max_frame_len, read_message)
     }
 
@@ -173,6 +179,9 @@ impl<I: Id + DeserializeOwned> Decoder for MessageCodec<I> {
         frame::at_end(decoded, src)
     }
 }
+
+/// The length of a frame without payload.
+const NO_PAYLOAD: [u8; 4] = [0; 4];
 
 /// What stands before the kind.
 #[derive(Serialize, Deserialize)]

@@ -1,7 +1,7 @@
 //! What stands around a node: each a value that owns what it wraps and is polled by its owner.
 
 mod durable;
-mod lane;
+pub(crate) mod lane;
 pub(crate) mod leadership;
 mod lossy;
 mod outgoing;

@@ -148,6 +148,8 @@ mod error;
 pub mod guide;
 mod id;
 mod membership;
+#[cfg(feature = "tcp")]
+mod mesh;
 mod message;
 mod node;
 mod state;
@@ -162,6 +164,8 @@ pub use election::Election;
 pub use error::{ConfigError, Error};
 pub use id::{Id, NodeId, NodeIdError};
 pub use membership::{Membership, Stamp};
+#[cfg(feature = "tcp")]
+pub use mesh::{Mesh, MeshBuildError, MeshBuilder, MeshError, MeshStats, PeerAddr};
 pub use message::{
     ClusterTag, Command, Inbound, LogPosition, Message, MessageKind, MsgRouter, Slot, Slotted,
 };

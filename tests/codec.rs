@@ -184,8 +184,7 @@ fn another_major_is_refused_by_its_version_and_the_next_frame_is_read() {
 
 #[test]
 fn a_malformed_frame_is_skipped_and_the_next_is_read() {
-    let cases: [(&[u8], usize); 6] = [
-        (&[], 0),                      // no version
+    let cases: [(&[u8], usize); 5] = [
         (&[WIRE_VERSION], 1),          // no header
         (&payload(&[2]), 9),           // an option that is neither
         (&payload(&[0]), 9),           // no kind
@@ -519,4 +518,22 @@ fn codecs_are_send_and_unpin_whatever_the_id() {
     fn check<T: Send + Sync + Unpin + Clone + Debug + Default + 'static>() {}
     check::<MessageCodec>();
     check::<HelloCodec<u64>>();
+}
+
+#[test]
+fn a_frame_without_payload_is_a_sign_of_life_and_skipped() {
+    let mut codec = MessageCodec::<u64>::new();
+    let message = Message::new(7, Stamp::new(7, 1), MessageKind::TimeoutNow);
+    let mut bytes = BytesMut::new();
+    bytes.extend_from_slice(&[0; 8]);
+    codec
+        .encode(message.clone(), &mut bytes)
+        .expect("it is small");
+    bytes.extend_from_slice(&[0; 4]);
+    assert_eq!(
+        codec.decode(&mut bytes).expect("well formed"),
+        Some(message)
+    );
+    assert_eq!(codec.decode(&mut bytes).expect("well formed"), None);
+    assert!(bytes.is_empty());
 }

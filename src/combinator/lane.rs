@@ -19,7 +19,7 @@ use crate::message::{Slot, Slotted};
 /// ```
 #[pin_project]
 #[derive(Debug)]
-pub(super) struct Lane<S, M> {
+pub(crate) struct Lane<S, M> {
     #[pin]
     sink: S,
     waiting: Waiting<M>,
@@ -37,7 +37,7 @@ enum Stage {
 }
 
 impl<S, M> Lane<S, M> {
-    pub(super) fn new(sink: S) -> Self {
+    pub(crate) fn new(sink: S) -> Self {
         Self {
             sink,
             waiting: Waiting::new(),
@@ -46,24 +46,24 @@ impl<S, M> Lane<S, M> {
         }
     }
 
-    pub(super) fn get_ref(&self) -> &S {
+    pub(crate) fn get_ref(&self) -> &S {
         &self.sink
     }
 
-    pub(super) fn get_mut(&mut self) -> &mut S {
+    pub(crate) fn get_mut(&mut self) -> &mut S {
         &mut self.sink
     }
 
-    pub(super) fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
+    pub(crate) fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
         self.project().sink
     }
 
-    pub(super) fn into_inner(self) -> S {
+    pub(crate) fn into_inner(self) -> S {
         self.sink
     }
 
     /// Changes the sink and keeps what waits.
-    pub(super) fn replace(&mut self, sink: S) -> S {
+    pub(crate) fn replace(&mut self, sink: S) -> S {
         self.needs_flush = false;
         self.stage = Stage::Open;
         mem::replace(&mut self.sink, sink)
@@ -72,7 +72,7 @@ impl<S, M> Lane<S, M> {
 
 impl<S: Sink<M>, M: Slotted> Lane<S, M> {
     /// Puts a message into its slot, in place of an older one. `false`: the lane closes, and the message was let go.
-    pub(super) fn put(self: Pin<&mut Self>, message: M) -> bool {
+    pub(crate) fn put(self: Pin<&mut Self>, message: M) -> bool {
         let this = self.project();
         let open = *this.stage == Stage::Open;
         if open {
@@ -85,7 +85,7 @@ impl<S: Sink<M>, M: Slotted> Lane<S, M> {
     ///
     /// An error lets go of what waits: it would be stale when the sink recovers, and nothing then stands between the
     /// sink and its closing.
-    pub(super) fn poll_drive(
+    pub(crate) fn poll_drive(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), S::Error>> {
@@ -117,7 +117,7 @@ impl<S: Sink<M>, M: Slotted> Lane<S, M> {
 
     /// Sends what waits, then closes the sink. Once it has returned `Ready` for the closing itself, the sink is not
     /// polled again.
-    pub(super) fn poll_close(
+    pub(crate) fn poll_close(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), S::Error>> {
@@ -136,14 +136,14 @@ impl<S: Sink<M>, M: Slotted> Lane<S, M> {
 /// At most one message of each slot. They leave in the order in which their slots were filled, so a slot that is
 /// filled again and again cannot hold the other one up.
 #[derive(Debug)]
-pub(super) struct Waiting<M> {
+pub(crate) struct Waiting<M> {
     request: Option<M>,
     reply: Option<M>,
     reply_first: bool,
 }
 
 impl<M> Waiting<M> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             request: None,
             reply: None,
@@ -151,7 +151,7 @@ impl<M> Waiting<M> {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.request.is_none() && self.reply.is_none()
     }
 
@@ -159,7 +159,7 @@ impl<M> Waiting<M> {
         *self = Self::new();
     }
 
-    pub(super) fn take(&mut self) -> Option<M> {
+    pub(crate) fn take(&mut self) -> Option<M> {
         let message = if self.reply_first {
             self.reply.take().or_else(|| self.request.take())
         } else {
@@ -171,7 +171,7 @@ impl<M> Waiting<M> {
 }
 
 impl<M: Slotted> Waiting<M> {
-    pub(super) fn put(&mut self, message: M) {
+    pub(crate) fn put(&mut self, message: M) {
         match message.slot() {
             Slot::Request => {
                 self.reply_first &= self.reply.is_some();
@@ -186,6 +186,6 @@ impl<M: Slotted> Waiting<M> {
 }
 
 /// Checks the type of an adapter where it is made and not where it is first used.
-pub(super) fn assert_sink<T, E, S: Sink<T, Error = E>>(sink: S) -> S {
+pub(crate) fn assert_sink<T, E, S: Sink<T, Error = E>>(sink: S) -> S {
     sink
 }

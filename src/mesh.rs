@@ -1,0 +1,369 @@
+//! A transport over TCP: connections with all peers, held by one value that its owner polls.
+//!
+//! ```text
+//!   accept ──▶ pending ──┐ handshake
+//!                        ├──────────▶ peer: two slots ──▶ its one connection ──▶ messages, losses
+//!   backoff ──▶ dial ────┘    which of two stays: duel
+//! ```
+//!
+//! Absent here: elections, and any task.
+
+mod accept;
+mod addr;
+mod backoff;
+mod builder;
+mod duel;
+mod error;
+mod frame;
+mod handshake;
+mod local;
+mod peer;
+mod peers;
+mod port;
+mod stats;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+
+use futures_core::{FusedStream, Stream};
+use futures_sink::Sink;
+use rand::SeedableRng;
+use rand::rngs::Xoshiro256PlusPlus;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use addr::PeerAddr;
+pub use builder::MeshBuilder;
+pub use error::{MeshBuildError, MeshError};
+pub use stats::MeshStats;
+
+use crate::clock::{Alarm, now};
+use crate::codec::Hello;
+use crate::id::{Id, NodeId};
+use crate::message::Message;
+use accept::Acceptor;
+use local::{Local, Round};
+use peers::{Heard, Peers};
+
+/// How often one poll goes round because a timer has rung before it lets others run.
+const ROUNDS: usize = 4;
+
+/// A node's connections with its peers, over TCP: a `Stream` of what they say and a `Sink` of what is for them.
+///
+/// It listens, dials, and replaces what breaks, all of it while its stream is polled. It spawns no task.
+///
+/// ```
+/// use std::net::{Ipv4Addr, SocketAddr};
+/// use futures::{SinkExt, StreamExt};
+/// use streamraft::codec::Hello;
+/// use streamraft::{Config, Mesh, MsgRouter, NodeId, TinyRaft};
+///
+/// type Failure = Box<dyn std::error::Error>;
+///
+/// async fn run(mut node: TinyRaft, mut mesh: Mesh) -> Result<NodeId, Failure> {
+///     loop {
+///         tokio::select! {
+///             Some(item) = node.next() => match item {
+///                 MsgRouter::ToNode(to, message) => mesh.send((to, message)).await?,
+///                 MsgRouter::ToSelf(state) => if let Some(leader) = state.leader() {
+///                     return Ok(leader.clone());
+///                 },
+///                 _ => {}
+///             },
+///             Some(heard) = mesh.next() => match heard {
+///                 Ok((from, message)) => node.on_receive(from, message),
+///                 Err(lost) => eprintln!("{lost}"), // the mesh goes on
+///             },
+///         }
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Failure> {
+/// let [a, b] = ["a", "b"].map(|id| NodeId::new(id).unwrap());
+/// let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); // a real cluster agrees on ports
+/// let mut mesh_of_a = Mesh::builder(Hello::new("orders", a.clone())).listen(any_port).build()?;
+/// let mut mesh_of_b = Mesh::builder(Hello::new("orders", b.clone())).listen(any_port).build()?;
+/// mesh_of_a.insert_peer(b, mesh_of_b.local_addr().unwrap());
+/// mesh_of_b.insert_peer(a, mesh_of_a.local_addr().unwrap());
+///
+/// let node = |id| Ok::<_, Failure>(TinyRaft::new(Config::new(id, ["a", "b"])?.cluster("orders"))?);
+/// tokio::select! {
+///     leader = run(node("a")?, mesh_of_a) => println!("{} leads", leader?),
+///     leader = run(node("b")?, mesh_of_b) => println!("{} leads", leader?),
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// # What it promises
+/// - **One connection a peer**, whoever dialled it. If two nodes dial each other at the same time, both keep the one
+///   that the smaller id dialled. Otherwise a newer one replaces the older, so a peer that has restarted is heard at
+///   once, even if its old connection does not know yet that it is dead.
+/// - **Bounds.** Per peer one request and one reply can wait ([`Slot`](crate::Slot)), where a newer message replaces an
+///   older one; they wait for a connection too, as long as there is none. So the sink is always ready, and a peer that
+///   never reads costs its slots and its connection's buffers (some 16 KiB) and holds up nobody. Connections that have
+///   not said who they are, and strangers, are limited ([`max_pending`](MeshBuilder::max_pending),
+///   [`accept_strangers`](MeshBuilder::accept_strangers)); so the sockets in use are at most those, one listener, and
+///   two a peer.
+/// - **Fairness.** Each poll gives at most one item, and every peer has its turn, however much another one sends.
+/// - **Errors** are items and information: a connection that was lost (once for each loss; it is dialled again), a
+///   message that cannot be written, a listener that fails. The mesh goes on by itself. That a peer cannot be reached
+///   is no item: it is traced, and counted in [`stats`](Self::stats).
+/// - **Bad input** ends the connection that it came on, and is counted. Without encryption there is no authentication:
+///   an id is a claim, and whoever claims a peer's replaces its connection by the rule above, until the peer dials
+///   again. The cluster's name guards against mistakes only. Listen where only the cluster can connect.
+/// - **Wakes.** Sockets, timers and the methods that change peers wake the task that last polled the stream. Sending
+///   moves a message on at once; if its socket is full, that task moves it on later. So poll the stream, from one
+///   task, for as long as anything is to be sent or heard.
+/// - **End.** The stream never ends unless the sink is closed, which gives `None` at once: no more is heard, what waits
+///   is sent, and connections are closed, for up to [`handshake_timeout`](MeshBuilder::handshake_timeout). Dropped, a
+///   mesh closes everything and takes what waits with it.
+/// - **Cancel safety.** `next()`, `send()` and `close()` can be dropped at any await point; nothing is lost.
+///
+/// It can be made outside a runtime; polling it needs tokio's with I/O and time enabled (without them, tokio panics at
+/// the first poll).
+#[must_use = "a mesh does nothing unless it is polled"]
+pub struct Mesh<I = NodeId> {
+    local: Arc<Local<I>>,
+    acceptor: Option<Acceptor<I>>,
+    peers: Peers<I>,
+    stats: MeshStats,
+    rng: Xoshiro256PlusPlus,
+    alarm: Alarm,
+    /// When it had to be polled again. Later, silence is this node's own fault.
+    due: Option<Instant>,
+    /// Of the task that polled the stream last.
+    waker: Option<Waker>,
+    stage: Stage,
+}
+
+/// ```text
+///   Open ── poll_close ──▶ Closing ── all is closed, or time is up ──▶ Closed
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Until that instant.
+    Closing(Instant),
+    Closed,
+}
+
+impl<I> Mesh<I> {
+    /// Settings for the connections of the node that `hello` names.
+    pub fn builder(hello: Hello<I>) -> MeshBuilder<I> {
+        MeshBuilder::new(hello)
+    }
+}
+
+impl<I: Id + Serialize + DeserializeOwned> Mesh<I> {
+    fn new(local: Local<I>, acceptor: Option<Acceptor<I>>, seed: u64) -> Self {
+        Self {
+            local: Arc::new(local),
+            acceptor,
+            peers: Peers::new(),
+            stats: MeshStats::default(),
+            rng: Xoshiro256PlusPlus::seed_from_u64(seed),
+            alarm: Alarm::default(),
+            due: None,
+            waker: None,
+            stage: Stage::Open,
+        }
+    }
+
+    /// Adds a peer, or gives it another address. It is dialled at once unless it is connected: an open connection
+    /// stays. A stranger with this id is one no longer. Without effect for the node's own id, and after closing.
+    pub fn insert_peer(&mut self, id: I, addr: impl Into<PeerAddr>) {
+        if id != self.local.hello.node_id && self.stage == Stage::Open {
+            self.peers.insert(id, addr.into(), &self.local, now());
+            self.wake();
+        }
+    }
+
+    /// Takes a peer out, closes its connection and lets go of what waits for it. `false`: it was none. If it dials
+    /// again, it is a stranger.
+    pub fn remove_peer(&mut self, id: &I) -> bool {
+        self.peers.remove(id)
+    }
+
+    /// Everything once.
+    fn poll_round(&mut self, cx: &mut Context<'_>) -> Poll<Heard<I>> {
+        let now = now();
+        let Self { local, peers, .. } = self;
+        let late = |due| now.saturating_duration_since(due) > local.idle_timeout / 4;
+        if self.due.replace(now).is_some_and(late) {
+            peers.excuse(now);
+        }
+        let round = &mut Round {
+            now,
+            local,
+            stats: &mut self.stats,
+            rng: &mut self.rng,
+        };
+        if let Some(acceptor) = &mut self.acceptor {
+            let failed = acceptor.poll(round, cx, |id, connection, round| {
+                peers.welcome(id, connection, round);
+            });
+            if let Poll::Ready(source) = failed {
+                let address = acceptor.address();
+                return Poll::Ready(Err(MeshError::Listen { address, source }));
+            }
+        }
+        peers.poll(round, cx)
+    }
+
+    /// Ready: the timer has rung.
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let accepting = self.acceptor.as_ref().and_then(Acceptor::deadline);
+        let peers = self.peers.deadline(&self.local);
+        self.due = accepting.into_iter().chain(peers).min();
+        match self.due {
+            Some(at) => self.alarm.poll(at, cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    fn keep_waker(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+    }
+}
+
+impl<I> Mesh<I> {
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.acceptor.as_ref().map(Acceptor::address)
+    }
+
+    /// What the node says first on every connection.
+    #[must_use]
+    pub fn hello(&self) -> &Hello<I> {
+        &self.local.hello
+    }
+
+    /// The peers and where they listen, in the order of their ids. Strangers are not among them.
+    pub fn peers(&self) -> impl Iterator<Item = (&I, &PeerAddr)> {
+        self.peers
+            .iter()
+            .filter_map(|peer| Some((peer.id(), peer.addr()?)))
+    }
+
+    /// Who is connected, strangers too, in the order of their ids.
+    pub fn connected(&self) -> impl Iterator<Item = &I> {
+        let connected = self.peers.iter().filter(|peer| peer.is_connected());
+        connected.map(peer::Peer::id)
+    }
+
+    /// What was done, and what was refused, and why.
+    #[must_use]
+    pub fn stats(&self) -> &MeshStats {
+        &self.stats
+    }
+}
+
+impl<I: Id + Serialize + DeserializeOwned> Stream for Mesh<I> {
+    type Item = Result<(I, Message<I>), MeshError<I>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        this.keep_waker(cx);
+        for _ in 0..ROUNDS {
+            if this.stage != Stage::Open {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(item) = this.poll_round(cx) {
+                return Poll::Ready(Some(item));
+            }
+            ready!(this.poll_alarm(cx));
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<I: Id + Serialize + DeserializeOwned> FusedStream for Mesh<I> {
+    /// True as soon as the sink is closing.
+    fn is_terminated(&self) -> bool {
+        self.stage != Stage::Open
+    }
+}
+
+impl<I: Id + Serialize + DeserializeOwned> Sink<(I, Message<I>)> for Mesh<I> {
+    type Error = Infallible;
+
+    /// Always ready.
+    fn poll_ready(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Puts the message into its slot. One for a node that is neither a peer nor connected is let go and counted.
+    fn start_send(self: Pin<&mut Self>, item: (I, Message<I>)) -> Result<(), Infallible> {
+        let this = self.get_mut();
+        let (to, message) = item;
+        match this.peers.get_mut(&to) {
+            Some(peer) if this.stage == Stage::Open => peer.put(message),
+            _ => {
+                this.stats.unroutable += 1;
+                tracing::trace!(peer = ?to, "a message to nobody was let go");
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what waits as far as the sockets take it. Never pending: the rest leaves as the stream is polled.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        let Self { peers, waker, .. } = self.get_mut();
+        match waker {
+            Some(waker) => peers.drive(&mut Context::from_waker(waker)),
+            None => peers.drive(cx),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Stops to listen and to dial, sends what waits and closes every connection. Pending until then, or until time
+    /// is up.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        let this = self.get_mut();
+        let until = match this.stage {
+            Stage::Closed => return Poll::Ready(Ok(())),
+            Stage::Closing(until) => until,
+            Stage::Open => {
+                let until = now() + this.local.handshake_timeout;
+                this.stage = Stage::Closing(until);
+                this.acceptor = None;
+                this.wake();
+                until
+            }
+        };
+        while this.peers.poll_close(cx).is_pending() && now() < until {
+            ready!(this.alarm.poll(until, cx));
+        }
+        this.peers.clear();
+        this.stage = Stage::Closed;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<I: fmt::Debug> fmt::Debug for Mesh<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mesh")
+            .field("hello", &self.local.hello)
+            .field("acceptor", &self.acceptor)
+            .field("peers", &self.peers)
+            .field("stats", &self.stats)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
+    }
+}

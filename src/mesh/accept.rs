@@ -1,0 +1,203 @@
+//! The listener, and those who have not said yet who they are.
+//!
+//! Absent here: who is welcome.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
+
+use super::backoff::Backoff;
+use super::handshake::{Connection, Handshake, Outcome};
+use super::local::{Local, Round};
+use crate::id::Id;
+
+/// How many sockets one poll accepts before it lets others run.
+const MOST_ACCEPTS: usize = 8;
+
+/// Accepts, and answers whoever it has accepted.
+pub(super) struct Acceptor<I> {
+    listener: Listener,
+    address: SocketAddr,
+    /// The oldest first, which ends first.
+    pending: VecDeque<Handshake<I>>,
+    backoff: Backoff,
+    /// Accepting has failed, and is not tried before.
+    paused_until: Option<Instant>,
+    /// The failure was reported, and nothing was accepted since.
+    failing: bool,
+}
+
+enum Listener {
+    /// Not known to a runtime yet: there may be none before the first poll.
+    Bound(std::net::TcpListener),
+    Open(TcpListener),
+    /// It could not be made known to the runtime.
+    Closed,
+}
+
+/// What one look at the listener has brought.
+enum Look<I> {
+    Nothing,
+    /// A socket that had said who it is already.
+    Greeted(I, Connection<I>),
+    /// A socket that was put to the others, or was refused.
+    Taken,
+    Failed(io::Error),
+}
+
+impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
+    pub(super) fn bind(address: SocketAddr, local: &Local<I>) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            address: listener.local_addr()?,
+            listener: Listener::Bound(listener),
+            pending: VecDeque::new(),
+            backoff: Backoff::new(local.min_backoff, local.max_backoff),
+            paused_until: None,
+            failing: false,
+        })
+    }
+
+    /// Moves the handshakes on, then accepts. Hands over who has said who it is. Ready: the listener failed.
+    pub(super) fn poll(
+        &mut self,
+        round: &mut Round<'_, I>,
+        cx: &mut Context<'_>,
+        mut welcome: impl FnMut(&I, Connection<I>, &mut Round<'_, I>),
+    ) -> Poll<io::Error> {
+        for _ in 0..self.pending.len() {
+            let Some(handshake) = self.pending.pop_front() else {
+                break;
+            };
+            if let Some((id, connection)) = self.settle(handshake, round, cx) {
+                welcome(&id, connection, round);
+            }
+        }
+        for _ in 0..MOST_ACCEPTS {
+            match self.poll_accept(round, cx) {
+                Look::Nothing => return Poll::Pending,
+                Look::Taken => {}
+                Look::Greeted(id, connection) => welcome(&id, connection, round),
+                Look::Failed(error) => return Poll::Ready(error),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn poll_accept(&mut self, round: &mut Round<'_, I>, cx: &mut Context<'_>) -> Look<I> {
+        if self.paused_until.is_some_and(|until| round.now < until) {
+            return Look::Nothing;
+        }
+        self.paused_until = None;
+        let accepted = match self.open() {
+            Ok(None) => return Look::Nothing,
+            Ok(Some(listener)) => match listener.poll_accept(cx) {
+                Poll::Pending => return Look::Nothing,
+                Poll::Ready(accepted) => accepted,
+            },
+            Err(error) => Err(error),
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                round.stats.accepted += 1;
+                self.failing = false;
+                self.backoff.reset();
+                // Whoever has been silent longest gives way: no number of strangers keeps a peer out that speaks.
+                if self.pending.len() >= round.local.max_pending
+                    && self.pending.pop_front().is_some()
+                {
+                    round.stats.too_many += 1;
+                }
+                // Whoever dials speaks at once, so most have spoken by now, however many come.
+                let handshake = Handshake::answer(socket, Arc::clone(round.local), round.now);
+                self.settle(handshake, round, cx)
+                    .map_or(Look::Taken, |(id, connection)| {
+                        Look::Greeted(id, connection)
+                    })
+            }
+            // The peer went away while it waited to be accepted.
+            Err(error) if is_the_peers(&error) => Look::Taken,
+            Err(error) => {
+                self.paused_until = Some(round.now + self.backoff.pause(round.rng));
+                if std::mem::replace(&mut self.failing, true) {
+                    return Look::Nothing;
+                }
+                tracing::warn!(address = %self.address, %error, "cannot accept");
+                Look::Failed(error)
+            }
+        }
+    }
+
+    /// Polls a handshake, and keeps it if it is not over.
+    fn settle(
+        &mut self,
+        mut handshake: Handshake<I>,
+        round: &mut Round<'_, I>,
+        cx: &mut Context<'_>,
+    ) -> Option<(I, Connection<I>)> {
+        match handshake.poll(round.now, cx) {
+            Poll::Pending => self.pending.push_back(handshake),
+            Poll::Ready(Outcome::Greeted(id, connection)) => return Some((id, connection)),
+            Poll::Ready(Outcome::TimedOut) => round.stats.timed_out += 1,
+            Poll::Ready(Outcome::Failed(error)) => {
+                tracing::debug!(%error, "refused a connection");
+                round.stats.refuse(&error);
+            }
+        }
+        None
+    }
+
+    fn open(&mut self) -> io::Result<Option<&TcpListener>> {
+        if let Listener::Bound(_) = self.listener
+            && let Listener::Bound(bound) = std::mem::replace(&mut self.listener, Listener::Closed)
+        {
+            self.listener = Listener::Open(TcpListener::from_std(bound)?);
+        }
+        match &self.listener {
+            Listener::Open(listener) => Ok(Some(listener)),
+            Listener::Bound(_) | Listener::Closed => Ok(None),
+        }
+    }
+}
+
+impl<I> Acceptor<I> {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// When it must be polled again, though nobody comes.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let oldest = self.pending.front().map(Handshake::until);
+        oldest.into_iter().chain(self.paused_until).min()
+    }
+}
+
+/// Whether an error of `accept` is about the one socket and not about the listener.
+fn is_the_peers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Interrupted
+    )
+}
+
+impl<I> fmt::Debug for Acceptor<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acceptor")
+            .field("address", &self.address)
+            .field("pending", &self.pending.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,209 @@
+//! The settings of a mesh.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio_util::codec::Encoder;
+
+use super::addr::PeerAddr;
+use super::error::MeshBuildError;
+use super::local::Local;
+use super::{Mesh, accept::Acceptor};
+use crate::clock;
+use crate::codec::{DEFAULT_MAX_FRAME_LEN, Hello, HelloCodec};
+use crate::id::{Id, NodeId};
+
+/// tokio's timer resolves no less.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// No timeout is longer, so that adding a few of them to an instant cannot overflow.
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Settings of a [`Mesh`]; made by [`Mesh::builder`]. All but the hello have a default, and nothing happens before
+/// [`build`](Self::build), which also checks them.
+#[derive(Clone, Debug)]
+#[must_use = "settings do nothing; build makes the mesh"]
+pub struct MeshBuilder<I = NodeId> {
+    hello: Hello<I>,
+    listen: Option<SocketAddr>,
+    peers: Vec<(I, PeerAddr)>,
+    max_pending: usize,
+    max_strangers: usize,
+    max_frame_len: usize,
+    handshake_timeout: Duration,
+    idle_timeout: Duration,
+    min_backoff: Duration,
+    max_backoff: Duration,
+    seed: Option<u64>,
+}
+
+impl<I> MeshBuilder<I> {
+    pub(super) fn new(hello: Hello<I>) -> Self {
+        Self {
+            hello,
+            listen: None,
+            peers: Vec::new(),
+            max_pending: 16,
+            max_strangers: 0,
+            max_frame_len: DEFAULT_MAX_FRAME_LEN,
+            handshake_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(5),
+            min_backoff: Duration::from_millis(20),
+            max_backoff: Duration::from_secs(1),
+            seed: None,
+        }
+    }
+
+    /// Where to listen; port 0 for any free port ([`Mesh::local_addr`] tells which). Default: nowhere. Such a mesh
+    /// reaches only peers that it dials.
+    pub fn listen(mut self, addr: SocketAddr) -> Self {
+        self.listen = Some(addr);
+        self
+    }
+
+    /// Adds a peer and where it listens, as a `SocketAddr` or as text, `host:port`. The last address given for an id
+    /// counts, and the node's own id is left out, so that all nodes can be given the same list. See also
+    /// [`Mesh::insert_peer`].
+    pub fn peer(mut self, id: I, addr: impl Into<PeerAddr>) -> Self {
+        self.peers.push((id, addr.into()));
+        self
+    }
+
+    /// How many connections may be accepted from those that have not said yet who they are. Default 16, at least 1.
+    ///
+    /// Each takes a socket and some 16 KiB. One more pushes out the oldest
+    /// ([`too_many`](crate::MeshStats::too_many)): strangers that connect and keep silent, however many, do not keep
+    /// out a peer, which speaks at once.
+    pub fn max_pending(mut self, count: usize) -> Self {
+        self.max_pending = count;
+        self
+    }
+
+    /// How many nodes that are no peers may be connected at a time; they dial, since nobody knows where they listen.
+    /// Default 0: none.
+    ///
+    /// A node that joins knows the cluster before the cluster knows it. Set this to how many join at a time, or let
+    /// whoever adds a node tell the others first, by [`Mesh::insert_peer`]. The node drops what strangers say unless
+    /// it belongs to the cluster. Without encryption an id is a mere claim, and anyone can take these places.
+    pub fn accept_strangers(mut self, count: usize) -> Self {
+        self.max_strangers = count;
+        self
+    }
+
+    /// The most bytes of payload that a message may have, in both directions. Default
+    /// [`DEFAULT_MAX_FRAME_LEN`]; see [`MessageCodec::max_frame_len`](crate::codec::MessageCodec::max_frame_len). A
+    /// peer that sends a longer one is disconnected, so give all nodes the same.
+    pub fn max_frame_len(mut self, bytes: usize) -> Self {
+        self.max_frame_len = bytes;
+        self
+    }
+
+    /// For how long a connection may take until its peer has said who it is, a dial's lookup and connecting included.
+    /// Default 2 s; 1 ms to 1 day.
+    ///
+    /// Of two connections with one peer, made within this time of each other, the one that the smaller id dialled
+    /// stays, as on the other side; later, the newer one does. And closing waits no longer than this.
+    pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
+        self.handshake_timeout = timeout;
+        self
+    }
+
+    /// For how long nothing may be heard from a peer until its connection is dropped and dialled anew. Default 5 s;
+    /// 1 ms to 1 day.
+    ///
+    /// A mesh that has nothing to say to a peer for a third of this sends it an empty frame (4 bytes), so nodes that
+    /// have no messages for each other, as two followers, stay connected. Give all nodes the same: a peer with more
+    /// than three times as much sends too seldom. Time in which the mesh was not polled does not count. It does not
+    /// bound how soon a failed leader is replaced, which is the node's `election_timeout`, but how soon a connection
+    /// that the network has silently forgotten is mended. TCP's own keep-alive is left off: it would tell no more.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = timeout;
+        self
+    }
+
+    /// The least and the greatest pause between two dials of a peer. Default 20 ms and 1 s; 1 ms to 1 day.
+    ///
+    /// The first dial is at once. Pauses double from the least to the greatest, each shortened at random by up to a
+    /// half. They begin anew after a connection that has lasted for the greatest of them. A listener that fails pauses
+    /// alike.
+    pub fn backoff(mut self, least: Duration, greatest: Duration) -> Self {
+        self.min_backoff = least;
+        self.max_backoff = greatest;
+        self
+    }
+
+    /// Makes the pauses reproducible. Default: they differ from node to node and from run to run.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+impl<I: Id + Serialize + DeserializeOwned> MeshBuilder<I> {
+    /// Checks the settings, binds the listener and makes the mesh. From here on the system queues whoever connects;
+    /// everything else happens as the mesh is polled. Needs no runtime.
+    ///
+    /// # Errors
+    /// [`MeshBuildError`] names the setting, or the address that cannot be listened on.
+    pub fn build(self) -> Result<Mesh<I>, MeshBuildError> {
+        self.check()?;
+        let local = Local {
+            hello: self.hello,
+            max_pending: self.max_pending,
+            max_strangers: self.max_strangers,
+            max_frame_len: self.max_frame_len,
+            handshake_timeout: self.handshake_timeout,
+            idle_timeout: self.idle_timeout,
+            min_backoff: self.min_backoff,
+            max_backoff: self.max_backoff,
+        };
+        let bind = |address| {
+            Acceptor::bind(address, &local)
+                .map_err(|source| MeshBuildError::Bind { address, source })
+        };
+        let acceptor = self.listen.map(bind).transpose()?;
+        let mut mesh = Mesh::new(local, acceptor, self.seed.unwrap_or_else(clock::seed));
+        for (id, addr) in self.peers {
+            mesh.insert_peer(id, addr);
+        }
+        Ok(mesh)
+    }
+
+    fn check(&self) -> Result<(), MeshBuildError> {
+        HelloCodec::new()
+            .encode(self.hello.clone(), &mut BytesMut::new())
+            .map_err(|source| MeshBuildError::Hello { source })?;
+        let setting = |name, value: &dyn fmt::Debug, rule| MeshBuildError::Setting {
+            name,
+            value: format!("{value:?}"),
+            rule,
+        };
+        if self.max_pending == 0 {
+            return Err(setting("max_pending", &self.max_pending, "at least 1"));
+        }
+        let times = [
+            ("handshake_timeout", self.handshake_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("the least backoff", self.min_backoff),
+            ("the greatest backoff", self.max_backoff),
+        ];
+        for (name, value) in times {
+            if !(MIN_TIMEOUT..=MAX_TIMEOUT).contains(&value) {
+                return Err(setting(name, &value, "from 1 ms to 1 day"));
+            }
+        }
+        if self.min_backoff > self.max_backoff {
+            let backoff = (self.min_backoff, self.max_backoff);
+            return Err(setting(
+                "backoff",
+                &backoff,
+                "the least before the greatest",
+            ));
+        }
+        Ok(())
+    }
+}

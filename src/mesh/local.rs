@@ -1,0 +1,30 @@
+//! What all parts of a mesh share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::Xoshiro256PlusPlus;
+
+use super::stats::MeshStats;
+use crate::codec::Hello;
+
+/// What is the same for all connections of a mesh. Checked by its builder.
+#[derive(Debug)]
+pub(super) struct Local<I> {
+    pub(super) hello: Hello<I>,
+    pub(super) max_pending: usize,
+    pub(super) max_strangers: usize,
+    pub(super) max_frame_len: usize,
+    pub(super) handshake_timeout: Duration,
+    pub(super) idle_timeout: Duration,
+    pub(super) min_backoff: Duration,
+    pub(super) max_backoff: Duration,
+}
+
+/// What is at hand while everything is polled once.
+pub(super) struct Round<'a, I> {
+    pub(super) now: Instant,
+    pub(super) local: &'a Arc<Local<I>>,
+    pub(super) stats: &'a mut MeshStats,
+    pub(super) rng: &'a mut Xoshiro256PlusPlus,
+}

@@ -1,6 +1,7 @@
 //! The election rules on virtual time.
 
 mod chaos;
+mod failover;
 mod faults;
 mod known_bugs;
 mod membership;

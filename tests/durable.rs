@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::stream::FusedStream;
 use futures::{FutureExt, Sink, SinkExt, StreamExt};
@@ -910,4 +910,29 @@ mod file {
         let error = open(&path).unwrap_err();
         assert_says(&error, &path, "let this process write");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_of_a_durable_node_has_the_newest_lease_and_nothing_unsaved() {
+    let config = Config::with_id(1_u64, [1]).unwrap();
+    let disk = MemoryStore::new();
+    let mut node = TinyRaft::new(config).unwrap().durable(disk.clone());
+    disk.stall();
+    assert!(
+        node.next().now_or_never().is_none(),
+        "it waits for the disk"
+    );
+    assert_eq!((node.get_ref().state().term(), node.state().term()), (1, 0));
+    disk.recover();
+    let mut drive = async |time| {
+        let _ = tokio::time::timeout(time, node.by_ref().for_each(|_| async {})).await;
+        (node.state().term(), node.state().lease())
+    };
+    let (term, first) = drive(Duration::from_millis(10)).await;
+    let (_, later) = drive(Duration::from_secs(5)).await;
+    assert_eq!(term, 1);
+    assert!(
+        later.unwrap() > first.unwrap() + Duration::from_secs(4),
+        "prolonged without an item"
+    );
 }

@@ -205,9 +205,12 @@ impl<N: Node, S> Durable<N, S> {
         (self.node, self.store)
     }
 
-    /// The newest state that came out, whose hard state is saved; at first the one that the node had.
+    /// The newest state of which nothing has to be saved any more: the node's present one, with its newest lease, unless
+    /// that waits for the store; then the last that came out.
     pub fn state(&self) -> &NodeState<N::Id> {
-        &self.shown
+        let present = self.node.state();
+        let is_saved = present.hard_state() == self.shown.hard_state() && !self.has_failed();
+        if is_saved { present } else { &self.shown }
     }
 
     /// Whether it takes no input, which after a failure the node itself does not know.

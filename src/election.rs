@@ -282,6 +282,7 @@ impl<I: Id> Election<I> {
         self.state.transferring_to = None;
         self.state.waiting_for.clear();
         self.rank = None;
+        self.forget_withheld();
         self.timers = Timers::default();
         self.outbox.announce = true;
         if self.is_voter() {

@@ -103,7 +103,7 @@ impl<I: Id> Election<I> {
         }
     }
 
-    /// Forgets what was withheld: a leader lives.
+    /// Forgets what was withheld: a leader lives, or this node's part has changed.
     pub(super) fn forget_withheld(&mut self) {
         if self.timers.is_set(Timer::Answer) {
             self.timers.stop(Timer::Answer);

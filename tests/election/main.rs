@@ -3,6 +3,7 @@
 mod chaos;
 mod failover;
 mod faults;
+mod knowledge;
 mod known_bugs;
 mod membership;
 mod one;

@@ -169,7 +169,7 @@ impl<I: Id> Config<I> {
         self
     }
 
-    /// How often a leader pings, and how often a candidate asks again. At least 1 ms (the resolution of tokio's
+    /// How often a leader pings, and the longest pause after which a candidate asks again. At least 1 ms (the resolution of tokio's
     /// timer) and under `election_timeout`; default 100 ms.
     pub fn heartbeat_interval(mut self, value: Duration) -> Self {
         self.heartbeat_interval = value;

@@ -165,7 +165,11 @@ pub use error::{ConfigError, Error};
 pub use id::{Id, NodeId, NodeIdError};
 pub use membership::{Membership, Stamp};
 #[cfg(feature = "tcp")]
-pub use mesh::{Mesh, MeshBuildError, MeshBuilder, MeshError, MeshStats, PeerAddr};
+pub use mesh::{
+    Mesh, MeshBuildError, MeshBuilder, MeshError, MeshStats, Opening, PeerAddr, Sockets,
+};
+#[cfg(feature = "tls")]
+pub use mesh::{MeshTls, MeshTlsError};
 pub use message::{
     ClusterTag, Command, Inbound, LogPosition, Message, MessageKind, MsgRouter, Slot, Slotted,
 };
@@ -174,3 +178,7 @@ pub use state::{HardState, NodeState, NodeType, Stats};
 #[cfg(feature = "file")]
 pub use store::{FileStore, FileStoreError};
 pub use store::{MemoryStore, MemoryStoreError, VoteStore};
+/// The version of rustls that [`MeshTls::from_configs`] takes the settings of.
+#[cfg(feature = "tls")]
+#[doc(no_inline)]
+pub use tokio_rustls::rustls;

@@ -1,7 +1,7 @@
-//! A transport over TCP: connections with all peers, held by one value that its owner polls.
+//! A transport over TCP and Unix sockets, and over whatever else brings bytes, with or without TLS: connections with all peers, held by one value that its owner polls.
 //!
 //! ```text
-//!   accept ──▶ pending ──┐ handshake
+//!   accept ──▶ pending ──┐ TLS, hello
 //!                        ├──────────▶ peer: two slots ──▶ its one connection ──▶ messages, losses
 //!   backoff ──▶ dial ────┘    which of two stays: duel
 //! ```
@@ -20,8 +20,15 @@ mod local;
 mod peer;
 mod peers;
 mod port;
+mod sockets;
 mod stats;
+mod system;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(unix)]
+mod unix;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::SocketAddr;
@@ -40,7 +47,10 @@ use serde::de::DeserializeOwned;
 pub use addr::PeerAddr;
 pub use builder::MeshBuilder;
 pub use error::{MeshBuildError, MeshError};
+pub use sockets::{Opening, Sockets};
 pub use stats::MeshStats;
+#[cfg(feature = "tls")]
+pub use tls::{MeshTls, MeshTlsError};
 
 use crate::clock::{Alarm, now};
 use crate::codec::Hello;
@@ -49,11 +59,12 @@ use crate::message::Message;
 use accept::Acceptor;
 use local::{Local, Round};
 use peers::{Heard, Peers};
+use sockets::Nowhere;
 
 /// How often one poll goes round because a timer has rung before it lets others run.
 const ROUNDS: usize = 4;
 
-/// A node's connections with its peers, over TCP: a `Stream` of what they say and a `Sink` of what is for them.
+/// A node's connections with its peers: a `Stream` of what they say and a `Sink` of what is for them.
 ///
 /// It listens, dials, and replaces what breaks, all of it while its stream is polled. It spawns no task.
 ///
@@ -105,7 +116,7 @@ const ROUNDS: usize = 4;
 ///   once, even if its old connection does not know yet that it is dead.
 /// - **Bounds.** Per peer one request and one reply can wait ([`Slot`](crate::Slot)), where a newer message replaces an
 ///   older one; they wait for a connection too, as long as there is none. So the sink is always ready, and a peer that
-///   never reads costs its slots and its connection's buffers (some 16 KiB) and holds up nobody. Connections that have
+///   never reads costs its slots and its connection's buffers (some 16 KiB, with TLS 80) and holds up nobody. Connections that have
 ///   not said who they are, and strangers, are limited ([`max_pending`](MeshBuilder::max_pending),
 ///   [`accept_strangers`](MeshBuilder::accept_strangers)); so the sockets in use are at most those, one listener, and
 ///   two a peer.
@@ -113,9 +124,10 @@ const ROUNDS: usize = 4;
 /// - **Errors** are items and information: a connection that was lost (once for each loss; it is dialled again), a
 ///   message that cannot be written, a listener that fails. The mesh goes on by itself. That a peer cannot be reached
 ///   is no item: it is traced, and counted in [`stats`](Self::stats).
-/// - **Bad input** ends the connection that it came on, and is counted. Without encryption there is no authentication:
-///   an id is a claim, and whoever claims a peer's replaces its connection by the rule above, until the peer dials
-///   again. The cluster's name guards against mistakes only. Listen where only the cluster can connect.
+/// - **Bad input** ends the connection that it came on, and is counted. With [`tls`](MeshBuilder::tls) (feature `tls`) a
+///   peer's id is the one in its certificate. Without it there is no authentication: an id is a claim, and whoever
+///   claims a peer's replaces its connection by the rule above, until the peer dials again. The cluster's name guards
+///   against mistakes only. Listen where only the cluster can connect.
 /// - **Wakes.** Sockets, timers and the methods that change peers wake the task that last polled the stream. Sending
 ///   moves a message on at once; if its socket is full, that task moves it on later. So poll the stream, from one
 ///   task, for as long as anything is to be sent or heard.
@@ -126,10 +138,13 @@ const ROUNDS: usize = 4;
 ///
 /// It can be made outside a runtime; polling it needs tokio's with I/O and time enabled (without them, tokio panics at
 /// the first poll).
+#[doc(alias = "tls")]
 #[must_use = "a mesh does nothing unless it is polled"]
 pub struct Mesh<I = NodeId> {
     local: Arc<Local<I>>,
-    acceptor: Option<Acceptor<I>>,
+    sockets: Box<dyn Sockets>,
+    listening_at: Option<PeerAddr>,
+    acceptor: Acceptor<I>,
     peers: Peers<I>,
     stats: MeshStats,
     rng: Xoshiro256PlusPlus,
@@ -160,10 +175,12 @@ impl<I> Mesh<I> {
 }
 
 impl<I: Id + Serialize + DeserializeOwned> Mesh<I> {
-    fn new(local: Local<I>, acceptor: Option<Acceptor<I>>, seed: u64) -> Self {
+    fn new(local: Local<I>, sockets: Box<dyn Sockets>, seed: u64) -> Self {
         Self {
+            acceptor: Acceptor::new(&local),
             local: Arc::new(local),
-            acceptor,
+            listening_at: sockets.listening_at(),
+            sockets,
             peers: Peers::new(),
             stats: MeshStats::default(),
             rng: Xoshiro256PlusPlus::seed_from_u64(seed),
@@ -189,6 +206,55 @@ impl<I: Id + Serialize + DeserializeOwned> Mesh<I> {
         self.peers.remove(id)
     }
 
+    /// Makes these the peers and no others. One that is a peer already keeps its connection, and if its address is the
+    /// same, all that is under way; another one's connection is closed, as by [`remove_peer`](Self::remove_peer). The
+    /// last address given for an id counts, and the node's own id is left out.
+    ///
+    /// With it a book of addresses is all that a change of the cluster's membership asks for. A node that was voted out
+    /// is told so by the leader, and one that is to come in must be reached before it votes: so go by the addresses of
+    /// all nodes that run, and not by [`nodes`](crate::NodeState::nodes) alone.
+    ///
+    /// ```
+    /// # use streamraft::codec::Hello;
+    /// use std::collections::BTreeMap;
+    /// use streamraft::{Mesh, NodeId};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut mesh = Mesh::builder(Hello::new("orders", NodeId::new("a")?)).build()?;
+    /// let mut addresses = BTreeMap::from([(NodeId::new("a")?, "10.0.0.1:7000"), (NodeId::new("b")?, "10.0.0.2:7000")]);
+    /// mesh.set_peers(addresses.clone());
+    /// addresses.insert(NodeId::new("c")?, "10.0.0.3:7000"); // it joins
+    /// mesh.set_peers(addresses);
+    /// assert_eq!(mesh.peers().count(), 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn set_peers<A: Into<PeerAddr>>(&mut self, peers: impl IntoIterator<Item = (I, A)>) {
+        let own = &self.local.hello.node_id;
+        let peers = peers.into_iter().filter(|(id, _)| id != own);
+        let peers: BTreeMap<I, PeerAddr> = peers.map(|(id, addr)| (id, addr.into())).collect();
+        if self.stage == Stage::Open {
+            self.peers.set(peers, &self.local, now());
+            self.wake();
+        }
+    }
+
+    /// Takes another certificate, or another CA, for all connections to come; those that are open stay as they are.
+    /// For certificates that are replaced before they expire: load the new files with
+    /// [`MeshTls::from_pem_files`], then call this.
+    ///
+    /// # Errors
+    /// [`MeshTlsError::ForeignId`] if the certificate is not for this node, and [`MeshTlsError::PlainText`] if the mesh
+    /// was made without TLS. Nothing has changed then.
+    #[cfg(feature = "tls")]
+    pub fn set_tls(&mut self, tls: MeshTls) -> Result<(), MeshTlsError> {
+        let secure = self.local.tls.as_ref().ok_or(MeshTlsError::PlainText)?;
+        let secure = secure.renewed(tls);
+        secure.check_own(&self.local.hello.node_id)?;
+        // Handshakes that are under way go on with the old one.
+        Arc::make_mut(&mut self.local).tls = Some(secure);
+        Ok(())
+    }
+
     /// Everything once.
     fn poll_round(&mut self, cx: &mut Context<'_>) -> Poll<Heard<I>> {
         let now = now();
@@ -200,24 +266,23 @@ impl<I: Id + Serialize + DeserializeOwned> Mesh<I> {
         let round = &mut Round {
             now,
             local,
+            sockets: &mut *self.sockets,
             stats: &mut self.stats,
             rng: &mut self.rng,
         };
-        if let Some(acceptor) = &mut self.acceptor {
-            let failed = acceptor.poll(round, cx, |id, connection, round| {
-                peers.welcome(id, connection, round);
-            });
-            if let Poll::Ready(source) = failed {
-                let address = acceptor.address();
-                return Poll::Ready(Err(MeshError::Listen { address, source }));
-            }
+        let failed = self.acceptor.poll(round, cx, |id, connection, round| {
+            peers.welcome(id, connection, round);
+        });
+        if let Poll::Ready(source) = failed {
+            let address = self.listening_at.clone();
+            return Poll::Ready(Err(MeshError::Listen { address, source }));
         }
         peers.poll(round, cx)
     }
 
     /// Ready: the timer has rung.
     fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let accepting = self.acceptor.as_ref().and_then(Acceptor::deadline);
+        let accepting = self.acceptor.deadline();
         let peers = self.peers.deadline(&self.local);
         self.due = accepting.into_iter().chain(peers).min();
         match self.due {
@@ -241,10 +306,16 @@ impl<I: Id + Serialize + DeserializeOwned> Mesh<I> {
 }
 
 impl<I> Mesh<I> {
-    /// Where it listens.
+    /// Where it listens, if that is over TCP.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.acceptor.as_ref().map(Acceptor::address)
+        self.listening_at()?.as_socket_addr()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn listening_at(&self) -> Option<&PeerAddr> {
+        self.listening_at.as_ref()
     }
 
     /// What the node says first on every connection.
@@ -342,7 +413,9 @@ impl<I: Id + Serialize + DeserializeOwned> Sink<(I, Message<I>)> for Mesh<I> {
             Stage::Open => {
                 let until = now() + this.local.handshake_timeout;
                 this.stage = Stage::Closing(until);
-                this.acceptor = None;
+                this.acceptor = Acceptor::new(&this.local);
+                this.sockets = Box::new(Nowhere);
+                this.listening_at = None;
                 this.wake();
                 until
             }
@@ -360,6 +433,7 @@ impl<I: fmt::Debug> fmt::Debug for Mesh<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mesh")
             .field("hello", &self.local.hello)
+            .field("listening_at", &self.listening_at)
             .field("acceptor", &self.acceptor)
             .field("peers", &self.peers)
             .field("stats", &self.stats)

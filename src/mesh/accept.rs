@@ -1,31 +1,26 @@
-//! The listener, and those who have not said yet who they are.
+//! Those who connect, and have not said yet who they are.
 //!
-//! Absent here: who is welcome.
+//! Absent here: who is welcome, and what they connect to.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
-
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use tokio::net::TcpListener;
 
 use super::backoff::Backoff;
 use super::handshake::{Connection, Handshake, Outcome};
 use super::local::{Local, Round};
 use crate::id::Id;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// How many sockets one poll accepts before it lets others run.
 const MOST_ACCEPTS: usize = 8;
 
 /// Accepts, and answers whoever it has accepted.
 pub(super) struct Acceptor<I> {
-    listener: Listener,
-    address: SocketAddr,
     /// The oldest first, which ends first.
     pending: VecDeque<Handshake<I>>,
     backoff: Backoff,
@@ -33,14 +28,6 @@ pub(super) struct Acceptor<I> {
     paused_until: Option<Instant>,
     /// The failure was reported, and nothing was accepted since.
     failing: bool,
-}
-
-enum Listener {
-    /// Not known to a runtime yet: there may be none before the first poll.
-    Bound(std::net::TcpListener),
-    Open(TcpListener),
-    /// It could not be made known to the runtime.
-    Closed,
 }
 
 /// What one look at the listener has brought.
@@ -54,17 +41,13 @@ enum Look<I> {
 }
 
 impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
-    pub(super) fn bind(address: SocketAddr, local: &Local<I>) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(Self {
-            address: listener.local_addr()?,
-            listener: Listener::Bound(listener),
+    pub(super) fn new(local: &Local<I>) -> Self {
+        Self {
             pending: VecDeque::new(),
             backoff: Backoff::new(local.min_backoff, local.max_backoff),
             paused_until: None,
             failing: false,
-        })
+        }
     }
 
     /// Moves the handshakes on, then accepts. Hands over who has said who it is. Ready: the listener failed.
@@ -99,16 +82,11 @@ impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
             return Look::Nothing;
         }
         self.paused_until = None;
-        let accepted = match self.open() {
-            Ok(None) => return Look::Nothing,
-            Ok(Some(listener)) => match listener.poll_accept(cx) {
-                Poll::Pending => return Look::Nothing,
-                Poll::Ready(accepted) => accepted,
-            },
-            Err(error) => Err(error),
+        let Poll::Ready(accepted) = round.sockets.poll_accept(cx) else {
+            return Look::Nothing;
         };
         match accepted {
-            Ok((socket, _)) => {
+            Ok(opening) => {
                 round.stats.accepted += 1;
                 self.failing = false;
                 self.backoff.reset();
@@ -119,7 +97,7 @@ impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
                     round.stats.too_many += 1;
                 }
                 // Whoever dials speaks at once, so most have spoken by now, however many come.
-                let handshake = Handshake::answer(socket, Arc::clone(round.local), round.now);
+                let handshake = Handshake::answer(opening, Arc::clone(round.local), round.now);
                 self.settle(handshake, round, cx)
                     .map_or(Look::Taken, |(id, connection)| {
                         Look::Greeted(id, connection)
@@ -132,7 +110,7 @@ impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
                 if std::mem::replace(&mut self.failing, true) {
                     return Look::Nothing;
                 }
-                tracing::warn!(address = %self.address, %error, "cannot accept");
+                tracing::warn!(%error, "cannot accept");
                 Look::Failed(error)
             }
         }
@@ -151,30 +129,14 @@ impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
             Poll::Ready(Outcome::TimedOut) => round.stats.timed_out += 1,
             Poll::Ready(Outcome::Failed(error)) => {
                 tracing::debug!(%error, "refused a connection");
-                round.stats.refuse(&error);
+                round.stats.refuse(&error, false);
             }
         }
         None
     }
-
-    fn open(&mut self) -> io::Result<Option<&TcpListener>> {
-        if let Listener::Bound(_) = self.listener
-            && let Listener::Bound(bound) = std::mem::replace(&mut self.listener, Listener::Closed)
-        {
-            self.listener = Listener::Open(TcpListener::from_std(bound)?);
-        }
-        match &self.listener {
-            Listener::Open(listener) => Ok(Some(listener)),
-            Listener::Bound(_) | Listener::Closed => Ok(None),
-        }
-    }
 }
 
 impl<I> Acceptor<I> {
-    pub(super) fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// When it must be polled again, though nobody comes.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let oldest = self.pending.front().map(Handshake::until);
@@ -196,7 +158,6 @@ fn is_the_peers(error: &io::Error) -> bool {
 impl<I> fmt::Debug for Acceptor<I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor")
-            .field("address", &self.address)
             .field("pending", &self.pending.len())
             .finish_non_exhaustive()
     }

@@ -1,7 +1,8 @@
 //! The settings of a mesh.
 
 use std::fmt;
-use std::net::SocketAddr;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -9,10 +10,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::codec::Encoder;
 
+use super::Mesh;
 use super::addr::PeerAddr;
 use super::error::MeshBuildError;
 use super::local::Local;
-use super::{Mesh, accept::Acceptor};
+use super::sockets::Sockets;
+use super::system::System;
+#[cfg(feature = "tls")]
+use super::tls::{MeshTls, Secure};
 use crate::clock;
 use crate::codec::{DEFAULT_MAX_FRAME_LEN, Hello, HelloCodec};
 use crate::id::{Id, NodeId};
@@ -29,7 +34,9 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 #[must_use = "settings do nothing; build makes the mesh"]
 pub struct MeshBuilder<I = NodeId> {
     hello: Hello<I>,
-    listen: Option<SocketAddr>,
+    listen: Option<PeerAddr>,
+    #[cfg(feature = "tls")]
+    tls: Option<Secure<I>>,
     peers: Vec<(I, PeerAddr)>,
     max_pending: usize,
     max_strangers: usize,
@@ -46,6 +53,8 @@ impl<I> MeshBuilder<I> {
         Self {
             hello,
             listen: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             peers: Vec::new(),
             max_pending: 16,
             max_strangers: 0,
@@ -58,14 +67,45 @@ impl<I> MeshBuilder<I> {
         }
     }
 
-    /// Where to listen; port 0 for any free port ([`Mesh::local_addr`] tells which). Default: nowhere. Such a mesh
-    /// reaches only peers that it dials.
-    pub fn listen(mut self, addr: SocketAddr) -> Self {
-        self.listen = Some(addr);
+    /// Where to listen, as a `SocketAddr`, as text (`host:port`, `unix:/path`), or as the path of a Unix socket; port 0
+    /// for any free port ([`Mesh::local_addr`] tells which). Default: nowhere. Such a mesh reaches only peers that it
+    /// dials.
+    ///
+    /// A host's name is looked up by [`build`](Self::build), which blocks; an address in numbers needs no lookup.
+    ///
+    /// The file of a Unix socket is made by `build`, and removed when the mesh is closed or dropped. One that a process
+    /// has left behind when it died, where nobody answers any more, is replaced. A socket on which somebody answers,
+    /// and a file of any other kind, are errors and left alone. Who may connect is for the permissions of the file and
+    /// its folder to say. Two processes that start there in the same moment are not kept apart.
+    pub fn listen(mut self, addr: impl Into<PeerAddr>) -> Self {
+        self.listen = Some(addr.into());
         self
     }
 
-    /// Adds a peer and where it listens, as a `SocketAddr` or as text, `host:port`. The last address given for an id
+    /// Encrypts all connections and has both sides of each show a certificate: see [`MeshTls`]. A peer's id is what its
+    /// `Display` writes. Give it to all nodes: one with and one without do not understand each other. Default:
+    /// neither encryption nor authentication.
+    #[cfg(feature = "tls")]
+    pub fn tls(self, tls: MeshTls) -> Self
+    where
+        I: fmt::Display + 'static,
+    {
+        self.tls_named(tls, I::to_string)
+    }
+
+    /// The same for ids that stand in certificates otherwise than `Display` writes them. Different ids must have
+    /// different names.
+    #[cfg(feature = "tls")]
+    pub fn tls_named(
+        mut self,
+        tls: MeshTls,
+        name: impl Fn(&I) -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.tls = Some(Secure::new(tls, Arc::new(name)));
+        self
+    }
+
+    /// Adds a peer and where it listens, in any form that [`listen`](Self::listen) takes. The last address given for an id
     /// counts, and the node's own id is left out, so that all nodes can be given the same list. See also
     /// [`Mesh::insert_peer`].
     pub fn peer(mut self, id: I, addr: impl Into<PeerAddr>) -> Self {
@@ -77,7 +117,8 @@ impl<I> MeshBuilder<I> {
     ///
     /// Each takes a socket and some 16 KiB. One more pushes out the oldest
     /// ([`too_many`](crate::MeshStats::too_many)): strangers that connect and keep silent, however many, do not keep
-    /// out a peer, which speaks at once.
+    /// out a peer, which speaks at once. With TLS it takes some 100 KiB at most, and a peer needs two round trips, in
+    /// which others can push it out: set as many as come in that time.
     pub fn max_pending(mut self, count: usize) -> Self {
         self.max_pending = count;
         self
@@ -149,10 +190,34 @@ impl<I: Id + Serialize + DeserializeOwned> MeshBuilder<I> {
     ///
     /// # Errors
     /// [`MeshBuildError`] names the setting, or the address that cannot be listened on.
-    pub fn build(self) -> Result<Mesh<I>, MeshBuildError> {
+    pub fn build(mut self) -> Result<Mesh<I>, MeshBuildError> {
         self.check()?;
+        let sockets = match self.listen.take() {
+            None => System::nowhere(),
+            Some(address) => {
+                System::bind(&address).map_err(|source| MeshBuildError::Bind { address, source })?
+            }
+        };
+        self.build_over(sockets)
+    }
+
+    /// Like [`build`](Self::build), over somebody else's sockets. These know where they listen, so `listen` is not set.
+    ///
+    /// # Errors
+    /// [`MeshBuildError`] names the setting.
+    pub fn build_over(self, sockets: impl Sockets) -> Result<Mesh<I>, MeshBuildError> {
+        self.check()?;
+        if let Some(address) = &self.listen {
+            return Err(MeshBuildError::Setting {
+                name: "listen",
+                value: address.to_string(),
+                rule: "left out with sockets that listen by themselves",
+            });
+        }
         let local = Local {
             hello: self.hello,
+            #[cfg(feature = "tls")]
+            tls: self.tls,
             max_pending: self.max_pending,
             max_strangers: self.max_strangers,
             max_frame_len: self.max_frame_len,
@@ -161,12 +226,8 @@ impl<I: Id + Serialize + DeserializeOwned> MeshBuilder<I> {
             min_backoff: self.min_backoff,
             max_backoff: self.max_backoff,
         };
-        let bind = |address| {
-            Acceptor::bind(address, &local)
-                .map_err(|source| MeshBuildError::Bind { address, source })
-        };
-        let acceptor = self.listen.map(bind).transpose()?;
-        let mut mesh = Mesh::new(local, acceptor, self.seed.unwrap_or_else(clock::seed));
+        let seed = self.seed.unwrap_or_else(clock::seed);
+        let mut mesh = Mesh::new(local, Box::new(sockets), seed);
         for (id, addr) in self.peers {
             mesh.insert_peer(id, addr);
         }
@@ -177,6 +238,11 @@ impl<I: Id + Serialize + DeserializeOwned> MeshBuilder<I> {
         HelloCodec::new()
             .encode(self.hello.clone(), &mut BytesMut::new())
             .map_err(|source| MeshBuildError::Hello { source })?;
+        #[cfg(feature = "tls")]
+        if let Some(secure) = &self.tls {
+            let own = secure.check_own(&self.hello.node_id);
+            own.map_err(|source| MeshBuildError::Tls { source })?;
+        }
         let setting = |name, value: &dyn fmt::Debug, rule| MeshBuildError::Setting {
             name,
             value: format!("{value:?}"),

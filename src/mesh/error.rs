@@ -1,9 +1,11 @@
 //! What a mesh cannot do ([`MeshBuildError`]), and what happens to one ([`MeshError`]).
 
-use std::net::SocketAddr;
 use std::time::Duration;
 use std::{error, fmt, io};
 
+use super::addr::PeerAddr;
+#[cfg(feature = "tls")]
+use super::tls::MeshTlsError;
 use crate::codec::CodecError;
 use crate::id::NodeId;
 
@@ -44,8 +46,8 @@ pub enum MeshError<I = NodeId> {
     /// The listener cannot accept, most likely because the process is out of file descriptors. It tries again after a
     /// pause, and reports this once until it has accepted again. Connections are not touched.
     Listen {
-        /// Where it listens.
-        address: SocketAddr,
+        /// Where it listens, if that is known.
+        address: Option<PeerAddr>,
         /// Why it cannot accept.
         source: io::Error,
     },
@@ -76,10 +78,13 @@ impl<I: fmt::Debug> fmt::Display for MeshError<I> {
                 write!(f, "lost the connection with {peer:?}: {source}")
             }
             Self::NotSent { peer, source } => write!(f, "a message to {peer:?}: {source}"),
-            Self::Listen { address, source } => write!(
-                f,
-                "cannot accept on {address} (trying again after a pause): {source}"
-            ),
+            Self::Listen { address, source } => {
+                f.write_str("cannot accept")?;
+                if let Some(address) = address {
+                    write!(f, " on {address}")?;
+                }
+                write!(f, " (trying again after a pause): {source}")
+            }
         }
     }
 }
@@ -101,7 +106,7 @@ pub enum MeshBuildError {
     /// The address cannot be listened on.
     Bind {
         /// The address.
-        address: SocketAddr,
+        address: PeerAddr,
         /// Why not.
         source: io::Error,
     },
@@ -120,6 +125,12 @@ pub enum MeshBuildError {
         /// What it must be.
         rule: &'static str,
     },
+    /// The certificate is not this node's.
+    #[cfg(feature = "tls")]
+    Tls {
+        /// What is wrong.
+        source: MeshTlsError,
+    },
 }
 
 impl fmt::Display for MeshBuildError {
@@ -135,6 +146,8 @@ impl fmt::Display for MeshBuildError {
             Self::Setting { name, value, rule } => {
                 write!(f, "{name} is {value}: it must be {rule}")
             }
+            #[cfg(feature = "tls")]
+            Self::Tls { source } => source.fmt(f),
         }
     }
 }
@@ -144,6 +157,8 @@ impl error::Error for MeshBuildError {
         match self {
             Self::Bind { source, .. } => Some(source),
             Self::Hello { source } => Some(source),
+            #[cfg(feature = "tls")]
+            Self::Tls { source } => Some(source),
             Self::Setting { .. } => None,
         }
     }

@@ -1,10 +1,10 @@
 //! From a socket to a connection that carries messages, with a peer that has said who it is.
 //!
-//! Absent here: whether that peer is welcome. This is also the one place that knows what a connection is made of, and
-//! where encryption would wrap it.
+//! Absent here: whether that peer is welcome. This is also the one place that knows what a connection is made of.
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,25 +12,20 @@ use std::time::Instant;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_util::codec::Framed;
 
-use super::addr::PeerAddr;
 use super::frame::FrameCodec;
 use super::local::Local;
+use super::sockets::{Io, Opening};
+#[cfg(feature = "tls")]
+use super::tls::ForeignId;
 use crate::codec::{CodecError, greet};
 use crate::id::Id;
-
-/// What a connection runs over.
-pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// Ready for messages.
 pub(super) type Connection<I> = Framed<Box<dyn Io>, FrameCodec<I>>;
 
-type Greeted<I> = Result<(I, Connection<I>), CodecError>;
+type Greeted<I> = Result<(I, Connection<I>), Refusal>;
 
 /// A handshake under way.
 pub(super) struct Handshake<I> {
@@ -42,24 +37,56 @@ pub(super) struct Handshake<I> {
 pub(super) enum Outcome<I> {
     /// The peer has said who it is.
     Greeted(I, Connection<I>),
-    Failed(CodecError),
+    Failed(Refusal),
     TimedOut,
 }
 
+/// Why a handshake came to nothing.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The connection failed, TLS included, or there was no hello or none that is welcome.
+    Hello(CodecError),
+    /// The certificate is not the peer's.
+    #[cfg(feature = "tls")]
+    ForeignId(ForeignId),
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self::Hello(error.into())
+    }
+}
+
+impl From<CodecError> for Refusal {
+    fn from(error: CodecError) -> Self {
+        Self::Hello(error)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hello(error) => error.fmt(f),
+            #[cfg(feature = "tls")]
+            Self::ForeignId(error) => error.fmt(f),
+        }
+    }
+}
+
 impl<I: Id + Serialize + DeserializeOwned> Handshake<I> {
-    /// Dials.
-    pub(super) fn dial(addr: PeerAddr, local: Arc<Local<I>>, now: Instant) -> Self {
+    /// Dials a peer.
+    pub(super) fn dial(opening: Opening, peer: I, local: Arc<Local<I>>, now: Instant) -> Self {
         Self {
             until: now + local.handshake_timeout,
-            greeting: Box::pin(async move { meet(addr.connect().await?, &local).await }),
+            greeting: Box::pin(async move { meet(opening, Some(&peer), &local).await }),
         }
     }
 
-    /// Answers a socket that was accepted.
-    pub(super) fn answer(socket: TcpStream, local: Arc<Local<I>>, now: Instant) -> Self {
+    /// Answers whoever has dialled.
+    pub(super) fn answer(opening: Opening, local: Arc<Local<I>>, now: Instant) -> Self {
         Self {
             until: now + local.handshake_timeout,
-            greeting: Box::pin(async move { meet(socket, &local).await }),
+            greeting: Box::pin(async move { meet(opening, None, &local).await }),
         }
     }
 
@@ -86,13 +113,29 @@ impl<I> fmt::Debug for Handshake<I> {
     }
 }
 
-async fn meet<I>(socket: TcpStream, local: &Local<I>) -> Greeted<I>
+async fn meet<I>(opening: Opening, dialled: Option<&I>, local: &Local<I>) -> Greeted<I>
 where
     I: Id + Serialize + DeserializeOwned,
 {
-    // Heartbeats are small and must not wait to be sent together.
-    socket.set_nodelay(true)?;
-    let io: Box<dyn Io> = Box::new(socket);
+    let io = opening.opened().await?;
+    #[cfg(feature = "tls")]
+    if let Some(secure) = &local.tls {
+        let (io, certificate) = match dialled {
+            Some(peer) => secure.dial(io, peer).await?,
+            None => secure.answer(io).await?,
+        };
+        let (peer, connection) = hello(io, local).await?;
+        secure.check(&certificate, &peer)?;
+        return Ok((peer, connection));
+    }
+    let _ = dialled;
+    hello(io, local).await
+}
+
+async fn hello<I>(io: Box<dyn Io>, local: &Local<I>) -> Greeted<I>
+where
+    I: Id + Serialize + DeserializeOwned,
+{
     let (peer, connection) = greet(io, &local.hello).await?;
     let connection = connection
         .map_codec(|messages| FrameCodec::new(messages.max_frame_len(local.max_frame_len)));

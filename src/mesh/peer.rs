@@ -125,7 +125,9 @@ impl<I: Id + Serialize + DeserializeOwned> Peer<I> {
                 return;
             }
             round.stats.dialled += 1;
-            let handshake = Handshake::dial(addr.clone(), Arc::clone(round.local), round.now);
+            let opening = round.sockets.connect(addr);
+            let local = Arc::clone(round.local);
+            let handshake = Handshake::dial(opening, self.id.clone(), local, round.now);
             self.dial = Dial::Dialling(handshake);
         }
         let Dial::Dialling(handshake) = &mut self.dial else {
@@ -145,7 +147,7 @@ impl<I: Id + Serialize + DeserializeOwned> Peer<I> {
                 round.stats.wrong_id += 1;
             }
             Outcome::Failed(error) => {
-                round.stats.refuse_dialled(&error);
+                round.stats.refuse(&error, true);
                 self.say_unreachable(&error);
             }
             Outcome::TimedOut => {

@@ -1,5 +1,6 @@
 //! All peers, sorted by id, and whose turn it is.
 
+use std::collections::BTreeMap;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -43,6 +44,17 @@ impl<I: Id + Serialize + DeserializeOwned> Peers<I> {
             Err(place) => {
                 let peer = Peer::new(id, Some(addr), local, now);
                 self.sorted.insert(place, peer);
+            }
+        }
+    }
+
+    /// Makes these the peers. Those that have their address already are left as they are, and so are strangers.
+    pub(super) fn set(&mut self, peers: BTreeMap<I, PeerAddr>, local: &Local<I>, now: Instant) {
+        self.sorted
+            .retain(|peer| peer.addr().is_none() || peers.contains_key(peer.id()));
+        for (id, addr) in peers {
+            if self.get_mut(&id).and_then(|peer| peer.addr()) != Some(&addr) {
+                self.insert(id, addr, local, now);
             }
         }
     }

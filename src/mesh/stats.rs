@@ -1,5 +1,10 @@
 //! What a mesh has done and refused, in numbers.
 
+use std::io;
+
+use super::handshake::Refusal;
+#[cfg(feature = "tls")]
+use super::tls::{self, Fault};
 use crate::codec::CodecError;
 
 /// Counters of a [`Mesh`](crate::Mesh), each from its making on.
@@ -25,7 +30,7 @@ pub struct MeshStats {
     /// Connections that ended: closed by the peer, silent for too long, broken, or with a frame that is none.
     pub lost: u64,
 
-    /// Refused: no hello, or one that is malformed.
+    /// Refused: no hello, or one that is malformed; with TLS, also what is no TLS.
     pub garbage: u64,
     /// Refused: of another cluster.
     pub foreign_cluster: u64,
@@ -38,6 +43,13 @@ pub struct MeshStats {
     /// Refused: an id that is no peer's, beyond what [`accept_strangers`](crate::MeshBuilder::accept_strangers)
     /// allows.
     pub strangers: u64,
+    /// Refused, TLS: no certificate, or one that has expired, is not valid yet, or was not signed by the cluster's CA.
+    pub bad_certificate: u64,
+    /// Refused, TLS: a good certificate that is not for the node that was dialled, or not for the id in the hello.
+    pub foreign_id: u64,
+    /// Refused by the peer, TLS: it ended the handshake with an alert, most likely because it does not accept this
+    /// node's certificate. An alert that is overtaken by the end of the connection counts as `unreachable`.
+    pub refused_by_peer: u64,
     /// Refused: a second connection with a peer, which crossed with the first.
     pub duplicates: u64,
     /// Refused: pushed out by newer ones before it had said who it is.
@@ -63,29 +75,46 @@ impl MeshStats {
             + self.own_id
             + self.wrong_id
             + self.strangers
+            + self.bad_certificate
+            + self.foreign_id
+            + self.refused_by_peer
             + self.duplicates
             + self.too_many
             + self.timed_out
             + self.broken_off
     }
 
-    /// Counts a handshake that failed.
-    pub(super) fn refuse(&mut self, error: &CodecError) {
-        *match error {
-            CodecError::ForeignCluster { .. } => &mut self.foreign_cluster,
-            CodecError::OwnId => &mut self.own_id,
-            CodecError::Version { .. } => &mut self.version,
-            CodecError::Io(_) | CodecError::Truncated { .. } => &mut self.broken_off,
-            _ => &mut self.garbage,
+    /// Counts a handshake that failed, of a connection that was dialled or accepted.
+    pub(super) fn refuse(&mut self, refusal: &Refusal, dialled: bool) {
+        *match refusal {
+            Refusal::Hello(CodecError::ForeignCluster { .. }) => &mut self.foreign_cluster,
+            Refusal::Hello(CodecError::OwnId) => &mut self.own_id,
+            Refusal::Hello(CodecError::Version { .. }) => &mut self.version,
+            Refusal::Hello(CodecError::Io(error)) => self.broken(error, dialled),
+            Refusal::Hello(CodecError::Truncated { .. }) => &mut self.broken_off,
+            Refusal::Hello(_) => &mut self.garbage,
+            #[cfg(feature = "tls")]
+            Refusal::ForeignId(_) => &mut self.foreign_id,
         } += 1;
     }
 
-    /// Counts a dial that failed.
-    pub(super) fn refuse_dialled(&mut self, error: &CodecError) {
-        if matches!(error, CodecError::Io(_)) {
-            self.unreachable += 1;
+    /// The counter of a connection that failed. With TLS the failure may tell what the peer did.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_variables, reason = "it is about TLS")
+    )]
+    fn broken(&mut self, error: &io::Error, dialled: bool) -> &mut u64 {
+        #[cfg(feature = "tls")]
+        match tls::fault(error) {
+            Some(Fault::Certificate) => return &mut self.bad_certificate,
+            Some(Fault::RefusedByPeer) => return &mut self.refused_by_peer,
+            Some(Fault::Garbage) => return &mut self.garbage,
+            None => {}
+        }
+        if dialled {
+            &mut self.unreachable
         } else {
-            self.refuse(error);
+            &mut self.broken_off
         }
     }
 }

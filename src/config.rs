@@ -208,9 +208,10 @@ impl<I: Id> Config<I> {
         self
     }
 
-    /// Goes on from what a store kept. Its membership takes the place of `nodes`.
-    pub fn restore(mut self, value: HardState<I>) -> Self {
-        self.restore = Some(value);
+    /// Goes on from what a store kept. Its membership takes the place of `nodes`. `None`, as from a store that holds
+    /// nothing yet, is a first start.
+    pub fn restore(mut self, value: impl Into<Option<HardState<I>>>) -> Self {
+        self.restore = value.into();
         self
     }
 

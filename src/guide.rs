@@ -28,6 +28,6 @@ pub mod safety {}
 pub mod recipes {}
 
 /// The README's code, compiled by the tests of the documentation.
-#[cfg(all(doctest, feature = "codec"))]
+#[cfg(all(doctest, feature = "tcp", feature = "file"))]
 #[doc = include_str!("../README.md")]
 mod readme {}

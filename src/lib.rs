@@ -111,13 +111,14 @@
 //! # Where to read on
 //!
 //! - [`TinyRaft`]: the node. [`Config`]: its settings. [`NodeState`]: what it shows.
+//! - [`over`](TinyRaft::over) a transport, such as `Mesh` (feature `tcp`, on by default): the whole loop in one line.
+//!   [`durable`](TinyRaft::durable): votes that survive a restart, in a `FileStore` (feature `file`, on by default).
 //! - [`Leadership`] and [`while_leader`](WhileLeaderExt::while_leader): what the rest of a program needs.
 //! - [`Router`] and [`lossy`]: to sockets that may be slow. `codec` (feature `codec`, on by default): messages as bytes.
 //! - [`Election`]: the rules without clock, I/O and runtime.
 //! - [`guide`]: architecture, timing, leadership, membership, safety, recipes.
 //!
-//! The hard state must survive a restart, and this version has no store: [leadership](guide::leadership) says what follows
-//! and [recipes](guide::recipes) how to keep it.
+//! The hard state must survive a restart: [leadership](guide::leadership) says what follows if it does not.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(

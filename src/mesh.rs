@@ -88,7 +88,7 @@ const ROUNDS: usize = 4;
 ///             },
 ///             Some(heard) = mesh.next() => match heard {
 ///                 Ok((from, message)) => node.on_receive(from, message),
-///                 Err(lost) => eprintln!("{lost}"), // the mesh goes on
+///                 Err(error) => return Err(error.into()), // a lost connection is none: it is dialled again
 ///             },
 ///         }
 ///     }
@@ -121,9 +121,11 @@ const ROUNDS: usize = 4;
 ///   [`accept_strangers`](MeshBuilder::accept_strangers)); so the sockets in use are at most those, one listener, and
 ///   two a peer.
 /// - **Fairness.** Each poll gives at most one item, and every peer has its turn, however much another one sends.
-/// - **Errors** are items and information: a connection that was lost (once for each loss; it is dialled again), a
-///   message that cannot be written, a listener that fails. The mesh goes on by itself. That a peer cannot be reached
-///   is no item: it is traced, and counted in [`stats`](Self::stats).
+/// - **Errors.** What the mesh mends by itself is no item: a lost connection is dialled again, a listener that fails is
+///   asked again. It is traced and counted in [`stats`](Self::stats), as is a peer that cannot be reached, and
+///   [`connected`](Self::connected) tells who is there. So `?` on an item ends on what needs its owner, which is a
+///   message that has no form on the wire ([`MeshError::NotSent`]); the mesh goes on even then. To see every loss, ask
+///   for [`report_transient`](MeshBuilder::report_transient).
 /// - **Bad input** ends the connection that it came on, and is counted. With [`tls`](MeshBuilder::tls) (feature `tls`) a
 ///   peer's id is the one in its certificate. Without it there is no authentication: an id is a claim, and whoever
 ///   claims a peer's replaces its connection by the rule above, until the peer dials again. The cluster's name guards
@@ -354,8 +356,13 @@ impl<I: Id + Serialize + DeserializeOwned> Stream for Mesh<I> {
             if this.stage != Stage::Open {
                 return Poll::Ready(None);
             }
-            if let Poll::Ready(item) = this.poll_round(cx) {
-                return Poll::Ready(Some(item));
+            match this.poll_round(cx) {
+                // Mended already, and counted.
+                Poll::Ready(Err(error)) if error.is_transient() && !this.local.report_transient => {
+                    continue;
+                }
+                Poll::Ready(item) => return Poll::Ready(Some(item)),
+                Poll::Pending => {}
             }
             ready!(this.poll_alarm(cx));
         }

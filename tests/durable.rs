@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::stream::FusedStream;
 use futures::{FutureExt, Sink, SinkExt, StreamExt};
+use futures_test::task::{new_count_waker, noop_context};
 use streamraft::{
     Command, Config, Durable, Election, Error, HardState, Inbound, Membership, MemoryStore,
     MemoryStoreError, Message, MessageKind, MsgRouter, Node, NodeState, Stamp, TinyRaft, VoteStore,
@@ -123,29 +123,10 @@ fn durable(term: u64, items: impl IntoIterator<Item = Item>) -> (OnDisk, Handle,
     (actor.durable(disk.clone()), script, disk)
 }
 
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Wakes {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-fn noop() -> Context<'static> {
-    Context::from_waker(Waker::noop())
-}
-
 type Polled<E = MemoryStoreError> = Poll<Option<Result<Item, E>>>;
 
 fn poll<S: VoteStore<u64> + Unpin>(node: &mut Durable<Actor, S>) -> Polled<S::Error> {
-    node.poll_next_unpin(&mut noop())
+    node.poll_next_unpin(&mut noop_context())
 }
 
 fn some(item: Item) -> Polled {
@@ -304,14 +285,13 @@ fn the_disk_wakes_the_task_that_polled_last() {
     for change in [MemoryStore::recover as Change, MemoryStore::fail] {
         let (mut node, _, disk) = durable(0, [state(1)]);
         disk.stall();
-        let (first, second) = (Arc::new(Wakes::default()), Arc::new(Wakes::default()));
-        for wakes in [&first, &second] {
-            let waker = Waker::from(Arc::clone(wakes));
-            let mut cx = Context::from_waker(&waker);
+        let (first, second) = (new_count_waker(), new_count_waker());
+        for (waker, _) in [&first, &second] {
+            let mut cx = Context::from_waker(waker);
             assert_eq!(node.poll_next_unpin(&mut cx), Poll::Pending);
         }
         change(&disk);
-        assert_eq!((first.count(), second.count()), (0, 1));
+        assert_eq!((first.1.get(), second.1.get()), (0, 1));
         assert!(poll(&mut node).is_ready());
     }
 }
@@ -323,12 +303,11 @@ fn an_input_wakes_the_task_that_polled_last_though_the_disk_is_stalled() {
     disk.stall();
     tokio_test::block_on(async {
         let mut node = TinyRaft::new(config).unwrap().durable(disk);
-        let wakes = Arc::new(Wakes::default());
-        let waker = Waker::from(Arc::clone(&wakes));
+        let (waker, wakes) = new_count_waker();
         let polled = node.poll_next_unpin(&mut Context::from_waker(&waker));
         assert!(polled.is_pending(), "a cluster of one votes at once");
         node.feed(Command::MarkAlive.into()).await.unwrap();
-        assert_eq!(wakes.count(), 1);
+        assert_eq!(wakes.get(), 1);
     });
 }
 
@@ -734,7 +713,7 @@ mod file {
         let (mut store, _) = open(&folder.file()).unwrap();
         assert!(
             Pin::new(&mut store)
-                .poll_save(&mut noop(), &vote(1, Some(1)))
+                .poll_save(&mut noop_context(), &vote(1, Some(1)))
                 .is_pending()
         );
         drop(store);
@@ -756,10 +735,10 @@ mod file {
         let (mut store, _) = open(&folder.file()).unwrap();
         runtime.block_on(async {
             for _ in 0..3 {
-                let polled = Pin::new(&mut store).poll_save(&mut noop(), &vote(1, Some(1)));
+                let polled = Pin::new(&mut store).poll_save(&mut noop_context(), &vote(1, Some(1)));
                 assert!(polled.is_pending());
             }
-            let polled = Pin::new(&mut store).poll_save(&mut noop(), &vote(2, None));
+            let polled = Pin::new(&mut store).poll_save(&mut noop_context(), &vote(2, None));
             assert!(polled.is_pending());
             go.send(()).unwrap();
             let newer = vote(2, None);
@@ -775,7 +754,7 @@ mod file {
     fn outside_a_runtime_and_after_its_end_a_save_is_an_error() {
         let folder = with_vote("runtime", &vote(7, Some(2)));
         let (mut store, _) = open(&folder.file()).unwrap();
-        let polled = Pin::new(&mut store).poll_save(&mut noop(), &vote(8, None));
+        let polled = Pin::new(&mut store).poll_save(&mut noop_context(), &vote(8, None));
         let Poll::Ready(Err(error)) = polled else {
             panic!("{polled:?}");
         };
@@ -788,7 +767,7 @@ mod file {
         let handle = runtime.handle().clone();
         runtime.shutdown_background();
         let _inside = handle.enter();
-        let polled = Pin::new(&mut store).poll_save(&mut noop(), &vote(8, None));
+        let polled = Pin::new(&mut store).poll_save(&mut noop_context(), &vote(8, None));
         let Poll::Ready(Err(error)) = polled else {
             panic!("{polled:?}");
         };

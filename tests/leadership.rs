@@ -1,8 +1,14 @@
 //! The view of a node's leadership: never too long, never too early, and its loss is seen by whoever waits for it.
 
+use std::cell::Cell;
+use std::future::{Future, Ready, pending, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt, SinkExt, StreamExt, stream};
+use futures::stream::FusedStream;
+use futures::{FutureExt, SinkExt, Stream, StreamExt, stream};
+use futures_test::task::{AwokenCount, new_count_waker};
 use streamraft::{
     Command, Config, Inbound, Leadership, MsgRouter, NodeType, TinyRaft, Token, WhileLeaderExt,
 };
@@ -232,7 +238,7 @@ async fn a_guarded_stream_that_waits_for_an_item_ends_when_leadership_does() {
 
 #[tokio::test(start_paused = true)]
 async fn work_that_runs_as_the_leader_is_dropped_with_leadership() {
-    struct NotesDrop<'a>(&'a std::cell::Cell<bool>);
+    struct NotesDrop<'a>(&'a Cell<bool>);
     impl Drop for NotesDrop<'_> {
         fn drop(&mut self) {
             self.0.set(true);
@@ -240,13 +246,13 @@ async fn work_that_runs_as_the_leader_is_dropped_with_leadership() {
     }
     let mut node = alone();
     let leadership = node.leadership();
-    let dropped = std::cell::Cell::new(false);
+    let dropped = Cell::new(false);
     let work = leadership.run(|token| {
         let guard = NotesDrop(&dropped);
         async move {
             assert_eq!(token.get(), 1);
             let _guard = guard;
-            std::future::pending::<()>().await;
+            pending::<()>().await;
         }
     });
     let leads_a_while = async {
@@ -275,4 +281,192 @@ fn views_can_go_anywhere() {
     is_send(leadership.clone().lead());
     is_send(leadership.lead());
     is_send(stream::repeat(1).while_leader(&leadership));
+}
+
+// --- the contracts: wakes, ends, drops, cancelled awaits ---
+
+/// Polls once for each of two tasks, and gives the counts of their wakes.
+fn poll_by_two<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> [AwokenCount; 2] {
+    [new_count_waker(), new_count_waker()].map(|(waker, wakes)| {
+        assert!(poll(&mut Context::from_waker(&waker)).is_pending());
+        wakes
+    })
+}
+
+/// The second task, which polled last, was woken, and the first was not.
+fn assert_woken(what: &str, [first, second]: &[AwokenCount; 2]) {
+    assert_eq!(first.get(), 0, "{what}");
+    assert!(second.get() > 0, "{what}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gain_wakes_the_task_that_polled_last() {
+    let mut node = alone();
+    let leadership = node.leadership();
+    let mut lead = pin!(leadership.lead());
+    let mut run = pin!(leadership.run(|_| pending::<()>()));
+    let mut states = leadership.clone();
+    assert!(states.next().now_or_never().is_some());
+    let mut view = leadership.clone();
+    let mut changed = pin!(view.changed());
+    let mut guarded = pin!(stream::pending::<()>().while_leader(&leadership));
+    let waiting = [
+        ("lead", poll_by_two(|cx| lead.as_mut().poll(cx))),
+        ("run", poll_by_two(|cx| run.as_mut().poll(cx))),
+        ("stream", poll_by_two(|cx| states.poll_next_unpin(cx))),
+        ("changed", poll_by_two(|cx| changed.as_mut().poll(cx))),
+        ("guarded", poll_by_two(|cx| guarded.as_mut().poll_next(cx))),
+    ];
+    drain(&mut node);
+    for (what, wakes) in &waiting {
+        assert_woken(what, wakes);
+    }
+    assert!(lead.now_or_never().is_some() && changed.now_or_never().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_wakes_the_task_that_polled_last() {
+    for by_time in [false, true] {
+        let mut node = alone();
+        let leadership = node.leadership();
+        drive(&mut node, ms(20)).await;
+        let token = leadership.token().expect("it leads");
+        let mut lost = pin!(leadership.lost(token));
+        let mut run = pin!(leadership.run(|_| pending::<()>()));
+        let mut guarded = pin!(stream::pending::<()>().while_leader(&leadership));
+        let waiting = [
+            ("lost", poll_by_two(|cx| lost.as_mut().poll(cx))),
+            ("run", poll_by_two(|cx| run.as_mut().poll(cx))),
+            ("guarded", poll_by_two(|cx| guarded.as_mut().poll_next(cx))),
+        ];
+        if by_time {
+            tokio::time::sleep(ms(120)).await; // nobody polls the node
+        } else {
+            node.resign();
+        }
+        for (what, wakes) in &waiting {
+            assert_woken(what, wakes);
+        }
+        assert_eq!(lost.now_or_never(), Some(()));
+        assert_eq!(run.now_or_never(), Some(None));
+        assert_eq!(guarded.next().now_or_never(), Some(None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_node_wakes_its_streams_and_is_final() {
+    let node = alone();
+    let mut states = node.leadership();
+    assert!(states.next().now_or_never().is_some());
+    let wakes = poll_by_two(|cx| states.poll_next_unpin(cx));
+    assert!(!states.is_terminated());
+    drop(node);
+    assert_woken("stream", &wakes);
+    for _ in 0..3 {
+        assert_eq!(states.next().now_or_never(), Some(None));
+        assert!(states.is_terminated());
+    }
+    // A view of a node that is gone waits for ever, and is safe to give up.
+    assert_eq!(states.lead().now_or_never(), None);
+    assert_eq!(states.run(|_| ready(())).now_or_never(), None);
+    assert_eq!(states.changed().now_or_never(), Some(None));
+}
+
+/// A stream that panics when it is polled while it must not be, and that counts its drops.
+struct Strict<'a> {
+    open: &'a Cell<bool>,
+    drops: &'a Cell<u32>,
+    left: u32,
+}
+
+impl Stream for Strict<'_> {
+    type Item = u32;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<u32>> {
+        assert!(self.open.get(), "polled while the node does not lead");
+        match self.left {
+            0 => {
+                self.open.set(false);
+                Poll::Ready(None)
+            }
+            _ => {
+                self.left -= 1;
+                Poll::Ready(Some(self.left))
+            }
+        }
+    }
+}
+
+impl Drop for Strict<'_> {
+    fn drop(&mut self) {
+        self.drops.set(self.drops.get() + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guarded_stream_is_polled_only_while_the_node_leads_and_never_after_its_end() {
+    for (left, resigns) in [(2, true), (1, false)] {
+        let (open, drops) = (Cell::new(false), Cell::new(0));
+        let mut node = alone();
+        let strict = Strict {
+            open: &open,
+            drops: &drops,
+            left,
+        };
+        let mut guarded = strict.while_leader(&node.leadership());
+        for _ in 0..3 {
+            assert_eq!(
+                guarded.next().now_or_never(),
+                None,
+                "given up, and no item lost"
+            );
+        }
+        drain(&mut node);
+        open.set(true);
+        assert_eq!(guarded.next().now_or_never(), Some(Some(left - 1)));
+        assert!(!guarded.is_terminated());
+        if resigns {
+            node.resign();
+            open.set(false);
+        }
+        for _ in 0..3 {
+            assert_eq!(guarded.next().now_or_never(), Some(None));
+            assert!(guarded.is_terminated());
+        }
+        assert_eq!(drops.get(), 0);
+        let strict = guarded.into_inner();
+        assert_eq!(strict.left, left - 1, "it keeps what it has left");
+        drop(strict);
+        assert_eq!(drops.get(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_dropped_before_its_time_takes_all_with_it() {
+    let (open, drops) = (Cell::new(true), Cell::new(0));
+    let strict = || Strict {
+        open: &open,
+        drops: &drops,
+        left: 9,
+    };
+    let mut node = alone();
+    let leadership = node.leadership();
+    // Neither the work nor its maker runs before the node leads.
+    let never = leadership.run(|_| -> Ready<()> { panic!("it does not lead") });
+    assert_eq!(never.now_or_never(), None);
+    drop(strict().while_leader(&leadership));
+    assert_eq!(drops.get(), 1);
+
+    drain(&mut node);
+    let mut guarded = strict().while_leader(&leadership);
+    assert_eq!(guarded.next().now_or_never(), Some(Some(8)));
+    drop(guarded);
+    assert_eq!(drops.get(), 2);
+    let work = leadership.run(|_| {
+        let owned = strict();
+        async move { owned.chain(stream::pending()).for_each(|_| ready(())).await }
+    });
+    assert_eq!(work.now_or_never(), None);
+    assert_eq!(drops.get(), 3);
+    assert!(leadership.is_leader(), "the node is not touched");
 }

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use futures::stream::FusedStream;
 use futures::{FutureExt, Sink, SinkExt, Stream, StreamExt};
+use futures_test::task::{new_count_waker, noop_context};
 use streamraft::{
     Command, Config, Durable, Election, Error, HardState, Inbound, LogPosition, Membership,
     MemoryStore, MemoryStoreError, Message, MessageKind, MsgRouter, Node, NodeState, NodeType,
@@ -289,30 +289,11 @@ fn say(script: &Handle, items: impl IntoIterator<Item = Item>) {
     waker.into_iter().for_each(Waker::wake);
 }
 
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Wakes {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-fn noop() -> Context<'static> {
-    Context::from_waker(Waker::noop())
-}
-
 type Fault<F = Infallible> = OverError<F, Broken>;
 type Polled<F = Infallible> = Poll<Option<Result<NodeState<u64>, Fault<F>>>>;
 
 fn poll<N: Node<Id = u64> + Unpin>(over: &mut Over<N, Socket>) -> Polled<N::Failure> {
-    over.poll_next_unpin(&mut noop())
+    over.poll_next_unpin(&mut noop_context())
 }
 
 fn shows(term: u64) -> Polled {
@@ -431,12 +412,11 @@ fn an_endless_transport_starves_neither_the_states_nor_other_tasks() {
         say(&script, [to(2, ping(term)), state(term)]);
         assert_eq!(poll(&mut over), shows(term));
     }
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let (waker, wakes) = new_count_waker();
     let before = wire.line().received;
     let polled = over.poll_next_unpin(&mut Context::from_waker(&waker));
     assert_eq!(polled, Poll::Pending);
-    assert!(wakes.count() > 0, "it goes on");
+    assert!(wakes.get() > 0, "it goes on");
     assert!(wire.line().received < before + 1_000);
     assert_eq!(wire.line().flushed, 100);
     assert!(script.lock().unwrap().heard.len() >= before);
@@ -463,10 +443,9 @@ fn a_restless_node_does_not_starve_the_transport() {
 fn an_endless_node_lets_other_tasks_run() {
     let items = (0..10_000).map(|round| to(2, ping(round)));
     let (mut over, _, _) = over(items, ENDLESS);
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let (waker, wakes) = new_count_waker();
     let polled = over.poll_next_unpin(&mut Context::from_waker(&waker));
-    assert_eq!((polled, wakes.count()), (Poll::Pending, 1));
+    assert_eq!((polled, wakes.get()), (Poll::Pending, 1));
 }
 
 // --- errors ---
@@ -645,14 +624,13 @@ fn the_node_and_the_transport_wake_the_task_that_polled_last() {
         let (mut over, script, wire) = over([to(2, ping(1))], room);
         wire.set(|line| line.flush_stuck = true);
         assert_eq!(poll(&mut over), shows(0));
-        let (first, second) = (Arc::new(Wakes::default()), Arc::new(Wakes::default()));
-        for wakes in [&first, &second] {
-            let waker = Waker::from(Arc::clone(wakes));
-            let polled = over.poll_next_unpin(&mut Context::from_waker(&waker));
+        let (first, second) = (new_count_waker(), new_count_waker());
+        for (waker, _) in [&first, &second] {
+            let polled = over.poll_next_unpin(&mut Context::from_waker(waker));
             assert_eq!(polled, Poll::Pending);
         }
         change(&script, &wire);
-        assert_eq!((first.count(), second.count()), (0, 1));
+        assert_eq!((first.1.get(), second.1.get()), (0, 1));
     }
 }
 
@@ -660,12 +638,11 @@ fn the_node_and_the_transport_wake_the_task_that_polled_last() {
 fn a_command_goes_to_the_node_and_wakes_it() {
     let (mut over, script, _) = over([], 0);
     assert_eq!(poll(&mut over), shows(0));
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let (waker, wakes) = new_count_waker();
     let polled = over.poll_next_unpin(&mut Context::from_waker(&waker));
     assert_eq!(polled, Poll::Pending);
     assert_eq!(over.send(Command::Resign).now_or_never(), Some(Ok(())));
-    assert_eq!(wakes.count(), 1);
+    assert_eq!(wakes.get(), 1);
     let heard = &script.lock().unwrap().heard;
     assert_eq!(*heard, [Inbound::FromSelf(Command::Resign)]);
 }
@@ -681,6 +658,22 @@ fn an_await_that_is_given_up_loses_nothing() {
     wire.set(|line| line.room = ENDLESS);
     assert_eq!(over.next().now_or_never(), None);
     assert_eq!(wire.taken(), [(2, ping(1)), (2, pong(1))]);
+}
+
+#[test]
+fn dropped_at_any_point_it_takes_all_with_it_and_closes_nothing() {
+    for polls in 0..8 {
+        let items = [to(2, ping(1)), state(1), to(3, pong(1)), state(2)];
+        let (mut over, script, wire) = over(items, polls / 4);
+        for _ in 0..polls {
+            let _ = poll(&mut over);
+        }
+        // The transport panics if it is closed.
+        drop(over);
+        let held = (Arc::strong_count(&script), Arc::strong_count(&wire.0));
+        assert_eq!(held, (1, 1), "after {polls} polls");
+        assert!(!script.lock().unwrap().closed);
+    }
 }
 
 // --- a cluster ---
@@ -933,4 +926,157 @@ async fn a_leader_whose_disk_stalls_prolongs_no_lease_and_others_take_over() {
     cluster.run(2 * TIMEOUT).await;
     assert_eq!(cluster.shown[&old].leader(), Some(&new));
     assert_eq!(cluster.leading(), [new]);
+}
+
+// --- over a mesh, on the loopback interface ---
+
+#[cfg(feature = "tcp")]
+mod mesh {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use futures::TryStreamExt;
+    use streamraft::codec::Hello;
+    use streamraft::{Mesh, MeshBuilder, MeshError};
+
+    use super::*;
+
+    /// For how long anything is waited for. Nothing takes that long on a machine that works.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    type Member = Over<TinyRaft<u64>, Mesh<u64>>;
+
+    /// Nodes that know each other's addresses.
+    fn members<const N: usize>(
+        ids: [u64; N],
+        settings: impl Fn(u64, MeshBuilder<u64>) -> MeshBuilder<u64>,
+    ) -> BTreeMap<u64, Member> {
+        let mut members: BTreeMap<u64, Member> = BTreeMap::new();
+        for id in ids {
+            let builder = Mesh::builder(Hello::new("", id))
+                .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+            let mut mesh = settings(id, builder).build().unwrap();
+            for (peer, member) in &mut members {
+                mesh.insert_peer(*peer, member.transport().local_addr().unwrap());
+                let addr = mesh.local_addr().unwrap();
+                member.transport_mut().insert_peer(id, addr);
+            }
+            let config = Config::with_id(id, ids).unwrap().bootstrap();
+            let config = config.election_timeout(Duration::from_millis(300));
+            let node = TinyRaft::new(config.heartbeat_interval(Duration::from_millis(30)));
+            members.insert(id, node.unwrap().over(mesh));
+        }
+        members
+    }
+
+    type Fault = OverError<Infallible, MeshError<u64>, Infallible>;
+
+    /// What the one-line loop of each of them does until one has a lease.
+    async fn leader(members: &mut BTreeMap<u64, Member>) -> Result<u64, Fault> {
+        let search = std::future::poll_fn(|cx| {
+            for (id, member) in &mut *members {
+                while let Poll::Ready(state) = member.try_poll_next_unpin(cx)? {
+                    if state.expect("nobody stops it").lease().is_some() {
+                        return Poll::Ready(Ok(*id));
+                    }
+                }
+            }
+            Poll::Pending
+        });
+        tokio::time::timeout(PATIENCE, search)
+            .await
+            .expect("a leader")
+    }
+
+    #[tokio::test]
+    async fn a_loop_that_ends_at_the_first_error_outlives_lost_connections() {
+        let mut members = members([1, 2, 3], |_, builder| builder);
+        let first = leader(&mut members).await.unwrap();
+        members.remove(&first);
+        let second = leader(&mut members).await.unwrap();
+        assert_ne!(first, second);
+        let stats = members[&second].transport().stats();
+        assert_eq!(stats.lost, 1, "{stats:?}");
+    }
+
+    #[tokio::test]
+    async fn losses_are_items_for_who_asks_for_them() {
+        let mut members = members([1, 2, 3], |_, builder| builder.report_transient(true));
+        let first = leader(&mut members).await.unwrap();
+        members.remove(&first);
+        let Err(OverError::Receive(lost)) = leader(&mut members).await else {
+            panic!("a leader before the loss was told");
+        };
+        assert_eq!((lost.lost(), lost.is_transient()), (Some(&first), true));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_mends_is_an_error_and_the_stream_goes_on() {
+        let limit = |id, builder: MeshBuilder<u64>| match id {
+            1 => builder.max_frame_len(8),
+            _ => builder,
+        };
+        let mut members = members([1, 2], limit);
+        for _ in 0..2 {
+            let Err(OverError::Receive(error)) = leader(&mut members).await else {
+                panic!("it leads without a word");
+            };
+            assert!(matches!(error, MeshError::NotSent { peer: 2, .. }));
+            assert!(!error.is_transient());
+        }
+    }
+
+    fn ping(round: u64) -> (u64, Message<u64>) {
+        (2, super::ping(round))
+    }
+
+    #[tokio::test]
+    async fn a_mesh_wakes_the_task_that_polled_last_and_ends_for_good_though_a_close_was_given_up()
+    {
+        let mut meshes = members([1, 2], |_, builder| builder).into_values();
+        let mut next = || meshes.next().unwrap().into_inner().1;
+        let (mut one, mut two) = (next(), next());
+        let both = std::future::poll_fn(|cx| {
+            let polled = (one.poll_next_unpin(cx), two.poll_next_unpin(cx));
+            assert!(polled.0.is_pending() && polled.1.is_pending());
+            let connected = one.connected().count() + two.connected().count();
+            if connected == 2 {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        });
+        tokio::time::timeout(PATIENCE, both)
+            .await
+            .expect("connected");
+
+        let tasks = (new_count_waker(), new_count_waker());
+        for (waker, _) in [&tasks.0, &tasks.1] {
+            assert!(
+                two.poll_next_unpin(&mut Context::from_waker(waker))
+                    .is_pending()
+            );
+        }
+        let before = (tasks.0.1.get(), tasks.1.1.get());
+        assert_eq!(one.send(ping(7)).now_or_never(), Some(Ok(())));
+        let woken = async {
+            while tasks.1.1.get() == before.1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, woken).await.expect("a wake");
+        assert_eq!(tasks.0.1.get(), before.0, "the first task polled before");
+        let heard = tokio::time::timeout(PATIENCE, two.try_next()).await;
+        assert_eq!(heard.unwrap().unwrap(), Some((1, super::ping(7))));
+
+        // The other side is not polled, so it does not close.
+        for _ in 0..3 {
+            assert_eq!(one.close().now_or_never(), None);
+            assert!(one.is_terminated());
+            assert!(one.next().now_or_never().is_some_and(|item| item.is_none()));
+        }
+        tokio::select! {
+            closed = one.close() => assert_eq!(closed, Ok(())),
+            item = two.next() => panic!("{item:?}"),
+        }
+    }
 }

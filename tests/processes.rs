@@ -1,7 +1,7 @@
 //! Real processes of the example `node` over real sockets and files, killed, stopped, started again, told to end and
 //! told to change. What is checked here is that the parts work together; the rules are checked elsewhere, on virtual
 //! time.
-#![cfg(all(unix, feature = "codec", feature = "file"))]
+#![cfg(all(unix, feature = "tcp", feature = "file"))]
 
 #[path = "support/fleet.rs"]
 mod fleet;
@@ -32,6 +32,10 @@ fn a_killed_leader_is_replaced_in_a_higher_term() {
     let all = ["a", "b", "c"];
     let mut fleet = Fleet::start(&all, QUICK);
     let (first, term, _) = fleet.leader(&all, 0);
+    for id in all {
+        let lines = fleet.lines(id);
+        assert!(!lines[0].says_the_same(&lines[1]), "{id}: {lines:?}");
+    }
 
     let killed = Instant::now();
     fleet.kill(&first);
@@ -116,6 +120,25 @@ fn nodes_come_and_go_and_lead_by_command() {
     fleet.check();
 }
 
+#[test]
+fn a_node_that_knows_nobody_is_reached_where_the_others_are_told_that_it_is() {
+    let mut fleet = Fleet::start(&["a", "b", "c"], CALM);
+    let (leader, term, _) = fleet.leader(&["a", "b", "c"], 0);
+    fleet.join_unacquainted("d");
+
+    // A wrong address first. Nobody else can tell this one where it is.
+    fleet.tell(&leader, "nodes a b c d=127.0.0.1:1");
+    fleet.until("the wish", |fleet| {
+        (fleet.last(&leader).get("waiting_for") == "d").then_some(())
+    });
+    let right = format!("nodes a b c d=localhost:{}", fleet.port("d"));
+    fleet.tell(&leader, &right);
+    let all = ["a", "b", "c", "d"];
+    arrived(&mut fleet, &all, "a,b,c,d");
+    fleet.leader(&all, term - 1);
+    fleet.check();
+}
+
 /// Waits until all of these hold that the nodes are those, and that nothing more is wished for.
 fn arrived(fleet: &mut Fleet, ids: &[&str], nodes: &str) {
     fleet.until(&format!("nodes={nodes}"), |fleet| {
@@ -188,6 +211,61 @@ fn a_stranger_on_the_line_costs_its_own_connection_only() {
     });
     fleet.leader(&all, term - 1);
     fleet.check();
+}
+
+/// What the example `certs` makes for these nodes.
+#[cfg(feature = "tls")]
+fn certificates(folder: &Folder, ids: &[&str]) {
+    let made = std::process::Command::new(fleet::program::of_example("certs"))
+        .args(["--out", folder.as_str()])
+        .args(ids)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+}
+
+#[test]
+#[cfg(feature = "tls")]
+fn nodes_with_certificates_elect_and_let_nobody_else_in() {
+    let all = ["a", "b", "c"];
+    let folder = Folder::new("tls");
+    certificates(&folder, &all);
+    let mut fleet = Fleet::start(&all, &[QUICK, &["--tls", folder.as_str()]].concat());
+    let (leader, term, _) = fleet.leader(&all, 0);
+
+    // In the clear, and with a certificate of another CA.
+    let mut stranger = TcpStream::connect(("127.0.0.1", fleet.port(&leader))).unwrap();
+    stranger
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = stranger.read_to_end(&mut answer);
+    assert!(!answer.windows(6).any(|bytes| bytes == b"orders"));
+    fleet.until("the refusal", |fleet| {
+        let mut told = fleet.errors(&leader).iter();
+        told.any(|error| error.contains("refused a connection"))
+            .then_some(())
+    });
+    fleet.leader(&all, term - 1);
+
+    fleet.kill(&leader);
+    let rest = without(&all, &leader);
+    let (_, newer, _) = fleet.leader(&rest, term);
+    assert!(newer > term);
+    fleet.check();
+}
+
+#[test]
+#[cfg(feature = "tls")]
+fn a_node_without_its_certificate_does_not_start_and_says_what_is_missing() {
+    let folder = Folder::new("no-tls");
+    certificates(&folder, &["b"]);
+    let why = format!(
+        "cannot read the certificate {}",
+        folder.join("a.pem").display()
+    );
+    refused("a", &["--tls", folder.as_str()], &why);
 }
 
 #[test]

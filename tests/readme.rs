@@ -16,7 +16,144 @@ macro_rules! println {
     };
 }
 
-/// The README's three compositions, word for word: `the_readmes_code_is_the_code_that_runs_here` compares them.
+/// The README's compositions, word for word: `the_readmes_code_is_the_code_that_runs_here` compares them.
+#[cfg(all(feature = "tcp", feature = "file"))]
+mod over {
+    use futures::TryStreamExt;
+    use std::{collections::BTreeMap, error::Error, net::SocketAddr, path::Path};
+    use streamraft::codec::Hello;
+    use streamraft::{Config, FileStore, Leadership, Mesh, NodeId, TinyRaft};
+
+    async fn run(
+        me: NodeId,
+        nodes: BTreeMap<NodeId, SocketAddr>, // all of them, and where they listen
+        vote: &Path,                         // this node's file, in a folder that exists
+        jobs: impl FnOnce(Leadership),       // for the rest of the program
+    ) -> Result<(), Box<dyn Error>> {
+        let (store, saved) = FileStore::open(vote, me.clone(), "orders")?;
+        let config = Config::with_id(me.clone(), nodes.keys().cloned())?.cluster("orders");
+        let node = TinyRaft::new(config.restore(saved))?;
+        let mesh = Mesh::builder(Hello::new("orders", me.clone()))
+            .listen(nodes[&me])
+            .peers(nodes);
+        jobs(node.leadership());
+        let mut node = node.durable(store).over(mesh.build()?);
+        while let Some(state) = node.try_next().await? {
+            println!("{me}: {} in term {}", state.node_type(), state.term());
+        }
+        Ok(())
+    }
+
+    // end of the snippet
+
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::time::Duration;
+
+    use futures::FutureExt;
+    use futures::future::select_all;
+    use streamraft::Token;
+    use tokio::sync::oneshot;
+    use tokio::task::{JoinHandle, LocalSet};
+
+    /// For how long anything is waited for. Nothing takes that long on a machine that works.
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+
+    /// Where three nodes can listen, unless somebody else takes a port meanwhile.
+    fn free_ports() -> BTreeMap<NodeId, SocketAddr> {
+        let listeners =
+            NAMES.map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+        let addresses = listeners
+            .iter()
+            .map(|listener| listener.local_addr().expect("it is bound"));
+        let ids = NAMES.iter().map(|name| name.parse().expect("a name"));
+        ids.zip(addresses).collect()
+    }
+
+    /// A node in a task of its own, and the view that it gave.
+    async fn start(
+        me: &NodeId,
+        nodes: &BTreeMap<NodeId, SocketAddr>,
+        folder: &Path,
+    ) -> Option<(JoinHandle<()>, Leadership)> {
+        let (give, view) = oneshot::channel();
+        let (me, nodes, vote) = (me.clone(), nodes.clone(), folder.join(me.as_str()));
+        let task = tokio::task::spawn_local(async move {
+            let jobs = |view| give.send(view).expect("the test waits for it");
+            let ended = run(me, nodes, &vote, jobs).await;
+            // A port that was taken.
+            assert!(ended.is_err(), "nobody stops it");
+        });
+        // The view is given before the mesh is built; one step later it is known whether that went well.
+        let view = view.await.ok()?;
+        tokio::task::yield_now().await;
+        (!task.is_finished()).then_some((task, view))
+    }
+
+    async fn another(views: &BTreeMap<NodeId, Leadership>) -> (NodeId, Token) {
+        let leads = views.iter().map(|(id, view)| {
+            let token = view.lead();
+            async move { (id.clone(), token.await) }.boxed_local()
+        });
+        let (leader, ..) = tokio::time::timeout(PATIENCE, select_all(leads))
+            .await
+            .expect("a leader");
+        leader
+    }
+
+    /// Kills the leader, and starts it again from its file.
+    async fn story(nodes: &BTreeMap<NodeId, SocketAddr>, folder: &Path) -> Option<()> {
+        let (mut tasks, mut views) = (BTreeMap::new(), BTreeMap::new());
+        for id in nodes.keys() {
+            let (task, view) = start(id, nodes, folder).await?;
+            tasks.insert(id.clone(), task);
+            views.insert(id.clone(), view);
+        }
+        let (first, token) = another(&views).await;
+
+        let killed = tasks.remove(&first).expect("it runs");
+        killed.abort();
+        assert!(killed.await.is_err_and(|ended| ended.is_cancelled()));
+        views.remove(&first);
+        let (second, newer) = another(&views).await;
+        assert!(second != first && newer > token);
+
+        let (_back, mut view) = start(&first, nodes, folder).await?;
+        assert!(view.state().term() >= token.get(), "its file has the term");
+        let follows = async {
+            while view.changed().await?.leader() != Some(&second) {}
+            Some(())
+        };
+        let follows = tokio::time::timeout(PATIENCE, follows).await;
+        assert_eq!(follows, Ok(Some(())));
+        assert_eq!(views[&second].token(), Some(newer), "undisturbed");
+        for (id, task) in tasks {
+            assert!(!task.is_finished(), "{id}: a lost connection is no error");
+        }
+        Some(())
+    }
+
+    #[tokio::test]
+    async fn three_nodes_on_the_loopback_outlive_their_leader_and_take_it_back() {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        for attempt in 0..5 {
+            let folder = folder.join(format!("readme-{}-{attempt}", std::process::id()));
+            std::fs::create_dir_all(&folder).expect("a folder for tests");
+            let local = LocalSet::new();
+            let told = local.run_until(story(&free_ports(), &folder)).await;
+            drop(local);
+            let _ = std::fs::remove_dir_all(&folder);
+            if told.is_some() {
+                let leads = |line: &String| line.contains(": leader in term ");
+                assert!(crate::PRINTED.with_borrow(|lines| lines.iter().any(leads)));
+                return;
+            }
+        }
+        panic!("every port was taken by somebody else");
+    }
+}
+
 #[cfg(feature = "codec")]
 mod forward {
     use futures::{SinkExt, StreamExt, TryStreamExt};
@@ -28,9 +165,7 @@ mod forward {
 
     async fn run(me: &str, socket: impl AsyncRead + AsyncWrite + Unpin) -> Result<(), Failure> {
         let node = TinyRaft::new(Config::new(me, ["a", "b"])?)?;
-        let hello = Hello::new("", node.node_id().clone());
-        let (peer, connection) = greet(socket, &hello).await?;
-
+        let (peer, connection) = greet(socket, &Hello::new("", me.parse()?)).await?;
         let (to_peer, from_peer) = connection.split();
         let (to_node, from_node) = node.split();
         let outgoing = from_node
@@ -72,8 +207,7 @@ mod forward {
 }
 
 mod select {
-    use futures::channel::mpsc::Receiver;
-    use futures::{Sink, SinkExt, StreamExt};
+    use futures::{Sink, SinkExt, StreamExt, channel::mpsc::Receiver};
     use streamraft::{Message, MsgRouter, NodeId, Router, TinyRaft};
 
     async fn serve<S: Sink<Message> + Unpin>(
@@ -86,9 +220,7 @@ mod select {
         loop {
             tokio::select! {
                 Some(item) = node.next() => {
-                    if let MsgRouter::ToSelf(state) = &item {
-                        println!("{} in term {}", state.node_type(), state.term());
-                    }
+                    if let MsgRouter::ToSelf(it) = &item { println!("{} in term {}", it.node_type(), it.term()); }
                     let Ok(()) = router.send(item).await; // never waits
                 }
                 Some((from, message)) = inbox.next() => node.on_receive(from, message),
@@ -136,13 +268,12 @@ mod embed {
     ) -> Poll<Option<NodeState>> {
         loop {
             let _ = router.poll_ready_unpin(cx); // never pending; moves on what waits
-            match ready!(node.poll_next_unpin(cx)) {
-                None => return Poll::Ready(None),
+            let item = match ready!(node.poll_next_unpin(cx)) {
                 Some(MsgRouter::ToSelf(state)) => return Poll::Ready(Some(state)),
-                Some(item) => {
-                    let Ok(()) = router.start_send_unpin(item);
-                }
-            }
+                Some(item) => item,
+                None => return Poll::Ready(None),
+            };
+            let Ok(()) = router.start_send_unpin(item);
         }
     }
 
@@ -398,8 +529,8 @@ fn the_readmes_code_is_the_code_that_runs_here() {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap_or_default())
         .collect();
-    assert_eq!(snippets.len(), 3);
-    for (snippet, name) in snippets.iter().zip(["forward", "select", "embed"]) {
+    assert_eq!(snippets.len(), 4);
+    for (snippet, name) in snippets.iter().zip(["over", "forward", "select", "embed"]) {
         let module = here.split(&format!("\nmod {name} {{\n")).nth(1);
         let code = module.and_then(|rest| rest.split("\n    // end of the snippet").next());
         let lines = code.expect("a module of this name").lines();
@@ -408,6 +539,7 @@ fn the_readmes_code_is_the_code_that_runs_here() {
             .collect();
         assert_eq!(snippet.trim(), dedented.join("\n").trim(), "{name}");
     }
+    assert!(snippets[0].lines().count() <= 25, "the short way");
 }
 
 #[test]

@@ -4,13 +4,13 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use futures::channel::mpsc;
 use futures::{FutureExt, Sink, SinkExt, StreamExt, stream};
+use futures_test::task::{new_count_waker, noop_context};
 use streamraft::{
     Config, Election, LogPosition, Lossy, Message, MessageKind, MsgRouter, Router, Slot, Slotted,
     Stamp, lossy,
@@ -210,39 +210,20 @@ fn router<const N: usize>(rooms: [usize; N]) -> (Router<u64, Socket, Note>, [Wir
     (router, wires)
 }
 
-#[derive(Default)]
-struct Wakes(AtomicUsize);
-
-impl Wake for Wakes {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-impl Wakes {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-fn noop() -> Context<'static> {
-    Context::from_waker(Waker::noop())
-}
-
 fn put<S: Sink<Item> + Unpin>(sink: &mut S, item: Item) {
     assert!(Pin::new(sink).start_send(item).is_ok());
 }
 
 fn poll_ready<S: Sink<Item> + Unpin>(sink: &mut S) -> Poll<Result<(), S::Error>> {
-    Pin::new(sink).poll_ready(&mut noop())
+    Pin::new(sink).poll_ready(&mut noop_context())
 }
 
 fn poll_flush<S: Sink<Item> + Unpin>(sink: &mut S) -> Poll<Result<(), S::Error>> {
-    Pin::new(sink).poll_flush(&mut noop())
+    Pin::new(sink).poll_flush(&mut noop_context())
 }
 
 fn poll_close<S: Sink<Item> + Unpin>(sink: &mut S) -> Poll<Result<(), S::Error>> {
-    Pin::new(sink).poll_close(&mut noop())
+    Pin::new(sink).poll_close(&mut noop_context())
 }
 
 const OK: Poll<Result<(), Infallible>> = Poll::Ready(Ok(()));
@@ -424,23 +405,43 @@ fn a_stuck_peer_that_becomes_ready_wakes_the_task_and_gets_the_newest() {
     let items = [1, 2, 3].map(|number| to(1, Request, number));
     let node = stream::iter(items).chain(stream::pending());
     let mut forward = pin!(node.map(Ok).forward(router));
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let (waker, wakes) = new_count_waker();
     let mut cx = Context::from_waker(&waker);
 
     assert!(forward.as_mut().poll(&mut cx).is_pending());
-    assert_eq!((wakes.count(), wire.taken()), (0, vec![]));
+    assert_eq!((wakes.get(), wire.taken()), (0, vec![]));
 
     wire.set(|line| (line.room, line.flush_stuck) = (1, true));
-    assert_eq!(wakes.count(), 1);
+    assert_eq!(wakes.get(), 1);
     assert!(forward.as_mut().poll(&mut cx).is_pending());
     assert_eq!(wire.taken(), [(Request, 3)]);
     assert_eq!(wire.flushed(), 0);
 
     wire.set(|line| line.flush_stuck = false);
-    assert_eq!(wakes.count(), 2);
+    assert_eq!(wakes.get(), 2);
     assert!(forward.as_mut().poll(&mut cx).is_pending());
     assert_eq!(wire.flushed(), 1);
+}
+
+#[test]
+fn a_sink_wakes_the_task_that_polled_last() {
+    let (mut router, [at_router]) = router([0]);
+    let (socket, at_lossy) = socket(0);
+    let mut lossy = lossy(socket);
+    put(&mut router, to(1, Request, 1));
+    put(&mut lossy, to(1, Request, 1));
+    let (first, second) = (new_count_waker(), new_count_waker());
+    for (waker, _) in [&first, &second] {
+        let mut cx = Context::from_waker(waker);
+        assert_eq!(Sink::<Item>::poll_flush(Pin::new(&mut router), &mut cx), OK);
+        let flushed = Sink::<Item>::poll_flush(Pin::new(&mut lossy), &mut cx);
+        assert_eq!(flushed, Poll::Ready(Ok(())));
+    }
+    for wire in [at_router, at_lossy] {
+        let before = second.1.get();
+        wire.make_room(1);
+        assert_eq!((first.1.get(), second.1.get()), (0, before + 1));
+    }
 }
 
 #[test]
@@ -452,7 +453,7 @@ fn forward_goes_on_polling_its_stream_although_a_socket_is_stuck() {
         for id in [1, 2] {
             node.unbounded_send(to(id, Request, number)).unwrap();
         }
-        assert!(forward.as_mut().poll(&mut noop()).is_pending());
+        assert!(forward.as_mut().poll(&mut noop_context()).is_pending());
         assert!(node.is_empty(), "an item was not taken");
         assert_eq!(healthy.taken().last(), Some(&(Request, number)));
     }
@@ -557,8 +558,7 @@ fn a_failure_is_forgotten_when_its_peer_is_inserted_or_removed() {
 
 #[test]
 fn waiting_for_a_failure_moves_messages_on() {
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let (waker, wakes) = new_count_waker();
     let mut cx = Context::from_waker(&waker);
     let (mut router, [wire]) = router([0]);
     put(&mut router, to(1, Request, 1));
@@ -566,23 +566,22 @@ fn waiting_for_a_failure_moves_messages_on() {
     // Dropped while it waits, as `select!` does: nothing is lost.
     assert!(pin!(router.failed()).poll(&mut cx).is_pending());
     wire.make_room(1);
-    assert_eq!(wakes.count(), 1);
+    assert_eq!(wakes.get(), 1);
     assert!(router.poll_failed(&mut cx).is_pending());
     assert_eq!(wire.taken(), [(Request, 1)]);
 
     put(&mut router, to(1, Request, 2));
     assert!(router.poll_failed(&mut cx).is_pending());
     wire.set(|line| line.broken = Some(Step::Ready));
-    assert_eq!(wakes.count(), 2);
+    assert_eq!(wakes.get(), 2);
     let failed = pin!(router.failed()).poll(&mut cx);
     assert_eq!(failed, Poll::Ready((1, Broken(Step::Ready))));
-    assert_eq!(wakes.count(), 2, "woken for what it found itself");
+    assert_eq!(wakes.get(), 2, "woken for what it found itself");
 }
 
 #[test]
 fn who_waits_for_a_failure_is_woken_by_a_poll_that_finds_one_and_by_a_new_sink() {
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let (waker, wakes) = new_count_waker();
     let mut cx = Context::from_waker(&waker);
     let (mut router, [bad]) = router([ENDLESS]);
     assert!(router.poll_failed(&mut cx).is_pending());
@@ -590,12 +589,12 @@ fn who_waits_for_a_failure_is_woken_by_a_poll_that_finds_one_and_by_a_new_sink()
     bad.set(|line| line.broken = Some(Step::Send));
     put(&mut router, to(1, Request, 1));
     assert_eq!(poll_flush(&mut router), OK);
-    assert_eq!(wakes.count(), 1);
+    assert_eq!(wakes.get(), 1);
     assert!(router.poll_failed(&mut cx).is_ready());
 
     assert!(router.poll_failed(&mut cx).is_pending());
     router.insert(1, socket(0).0);
-    assert_eq!(wakes.count(), 2);
+    assert_eq!(wakes.get(), 2);
 }
 
 // --- insert, remove ---
@@ -691,7 +690,7 @@ fn a_router_can_be_used_after_it_was_closed() {
     assert_eq!(router.unroutable(), 1);
     assert_eq!(poll_ready(&mut router), OK);
     assert_eq!(poll_flush(&mut router), OK);
-    assert!(router.poll_failed(&mut noop()).is_pending());
+    assert!(router.poll_failed(&mut noop_context()).is_pending());
     assert_eq!(wire.taken(), []);
 
     let (socket, again) = socket(ENDLESS);
@@ -723,8 +722,7 @@ fn close_waits_for_a_stuck_peer_and_the_others_do_not() {
     stuck.set(|line| (line.flush_stuck, line.close_stuck) = (true, true));
     put(&mut router, to(1, Request, 1));
     put(&mut router, to(2, Request, 1));
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let (waker, wakes) = new_count_waker();
     let mut cx = Context::from_waker(&waker);
     let unstick: [fn(&mut Line); 3] = [
         |line| line.room = 1,
@@ -735,10 +733,10 @@ fn close_waits_for_a_stuck_peer_and_the_others_do_not() {
         // A future that is dropped and made anew each time: a close can be resumed.
         assert!(pin!(router.close()).poll(&mut cx).is_pending());
         assert!(healthy.line().closed);
-        assert_eq!(wakes.count(), steps);
+        assert_eq!(wakes.get(), steps);
         stuck.set(unstick);
     }
-    assert_eq!(wakes.count(), 3);
+    assert_eq!(wakes.get(), 3);
     assert_eq!(pin!(router.close()).poll(&mut cx), OK);
     assert!(stuck.line().closed);
     assert_eq!(stuck.taken(), [(Request, 1)]);
@@ -808,12 +806,11 @@ fn a_socket_that_breaks_while_it_is_full_wakes_forward_and_ends_it() {
     let (socket, wire) = socket(0);
     let node = stream::iter([to(2, Request, 1)]).chain(stream::pending());
     let mut forward = pin!(node.map(Ok).forward(lossy(socket)));
-    let wakes = Arc::new(Wakes::default());
-    let waker = Waker::from(Arc::clone(&wakes));
+    let (waker, wakes) = new_count_waker();
     let mut cx = Context::from_waker(&waker);
     assert!(forward.as_mut().poll(&mut cx).is_pending());
     wire.set(|line| line.broken = Some(Step::Ready));
-    assert_eq!(wakes.count(), 1);
+    assert_eq!(wakes.get(), 1);
     let ended = forward.as_mut().poll(&mut cx);
     assert_eq!(ended, Poll::Ready(Err(Broken(Step::Ready))));
 }

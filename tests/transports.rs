@@ -2,12 +2,13 @@
 //! NATS is run with a real server where there is one; `examples/nats/run` installs it, this test does not.
 #![cfg(all(unix, feature = "codec"))]
 
-use std::env::consts::EXE_SUFFIX;
+#[path = "support/program.rs"]
+mod program;
+
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -127,7 +128,7 @@ fn websocket() {
         "a node of another cluster dials b",
         "b  transport, receiving: refused a connection: the peer belongs to cluster \"bills\"",
     ];
-    Process::start(&mut Command::new(example("websocket")))
+    Process::start(&mut Command::new(program::of_example("websocket")))
         .succeeds(&[&refusals[..], &SUMMARY].concat());
 }
 
@@ -139,7 +140,7 @@ fn quic() {
         "somebody dials b with a certificate for a by another authority",
         "it learns: aborted by peer: the cryptographic handshake failed",
     ];
-    Process::start(&mut Command::new(example("quic")))
+    Process::start(&mut Command::new(program::of_example("quic")))
         .succeeds(&[&refusals[..], &SUMMARY].concat());
 }
 
@@ -150,7 +151,7 @@ fn nats_by_its_script_with_a_server_that_restarts() {
     }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/nats/run");
     let mut command = Command::new(script);
-    let mut run = Process::start(command.env("NATS_EXAMPLE", example("nats")));
+    let mut run = Process::start(command.env("NATS_EXAMPLE", program::of_example("nats")));
     let first = run.line().expect("it says which server").to_owned();
     let port = first
         .rsplit(' ')
@@ -171,7 +172,7 @@ fn nats_by_its_script_with_a_server_that_restarts() {
 
 #[test]
 fn nats_nodes_without_a_server_say_so_and_go_on_trying() {
-    let program = example("nats");
+    let program = program::of_example("nats");
     // Holds a port at which nobody listens, until the server takes it.
     let socket = TcpSocket::new_v4().expect("a socket");
     socket
@@ -215,44 +216,3 @@ fn server() -> Option<PathBuf> {
     }
     found
 }
-
-/// The program of an example, as it is now.
-fn example(name: &str) -> PathBuf {
-    EXAMPLES.join(format!("{name}{EXE_SUFFIX}"))
-}
-
-static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
-    let test = std::env::current_exe().expect("a test has a path");
-    // <target>/<profile>/deps/transports-<hash>
-    let mut above = test.ancestors().skip(2);
-    let (Some(profile), Some(target)) = (above.next(), above.next()) else {
-        panic!("{} is not where cargo puts tests", test.display());
-    };
-    let name = profile.file_name().and_then(|name| name.to_str());
-    let name = name.map_or("dev", |name| if name == "debug" { "dev" } else { name });
-    // `cargo test` has built them already, `cargo test --test transports` has not.
-    let mut cargo = Command::new(env!("CARGO"));
-    // What cargo tells a test of its package would make build scripts run anew that ask for the same of theirs.
-    for (name, _) in std::env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
-        }
-    }
-    let status = cargo
-        .args(["build", "--quiet", "--profile", name, "--target-dir"])
-        .arg(target)
-        .args([
-            "--example",
-            "websocket",
-            "--example",
-            "quic",
-            "--example",
-            "nats",
-        ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "the examples do not build");
-    profile.join("examples")
-});

@@ -1,43 +1,24 @@
-//! Nodes with their connections, all polled by whoever calls [`Cluster::until`] or [`Cluster::watch`].
+//! Nodes with their disks and connections, all polled by whoever calls [`Cluster::until`] or [`Cluster::watch`].
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::pending;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{SinkExt, StreamExt};
 use streamraft::codec::Hello;
-use streamraft::{Config, HardState, MsgRouter, NodeId, NodeState, NodeType, TinyRaft};
-use tokio::net::TcpListener;
+use streamraft::{Config, Durable, MemoryStore, Mesh, NodeId, NodeState, NodeType, Over, TinyRaft};
 use tokio::time::timeout;
 
 use crate::Failure;
-use crate::links::Links;
 
 const NAME: &str = "example";
 
-/// A node that runs.
-struct Member {
-    node: TinyRaft,
-    links: Links,
-}
-
-impl Member {
-    /// Drives the node and its connections until its state changes. Cancel safe, since all that it awaits is.
-    async fn next_state(&mut self) -> NodeState {
-        loop {
-            tokio::select! {
-                Some(item) = self.node.next() => match item {
-                    MsgRouter::ToSelf(state) => return state,
-                    item => self.links.send(item).await,
-                },
-                (from, message) = self.links.recv() => self.node.on_receive(from, message),
-            }
-        }
-    }
-}
+/// A node that runs, with its vote and its connections.
+type Member = Over<Durable<TinyRaft, MemoryStore>, Mesh>;
 
 /// The nodes, and what is left of those that do not run.
 pub(crate) struct Cluster {
@@ -45,8 +26,8 @@ pub(crate) struct Cluster {
     election_timeout: Duration,
     members: BTreeMap<NodeId, Member>,
     addresses: BTreeMap<NodeId, SocketAddr>,
-    /// What a store would hold: the last hard state of each node.
-    kept: BTreeMap<NodeId, HardState>,
+    /// They outlive their nodes; those of a real cluster are files.
+    disks: BTreeMap<NodeId, MemoryStore>,
     shown: BTreeMap<NodeId, String>,
 }
 
@@ -57,7 +38,7 @@ impl Cluster {
             election_timeout,
             members: BTreeMap::new(),
             addresses: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            disks: BTreeMap::new(),
             shown: BTreeMap::new(),
         }
     }
@@ -71,31 +52,30 @@ impl Cluster {
         (self.election_timeout / 10).max(Duration::from_millis(1))
     }
 
-    /// Starts a node. One that ran before goes on from what was kept of it, and at the address that it had.
-    pub(crate) async fn start(&mut self, config: Config) -> Result<(), Failure> {
+    /// Starts a node. One that ran before goes on from what its disk holds, and at the address that it had.
+    pub(crate) fn start(&mut self, config: Config) -> Result<(), Failure> {
         let id = config.node_id().clone();
-        let mut config = config
+        let disk = self.disks.entry(id.clone()).or_default().clone();
+        let config = config
             .cluster(NAME)
             .election_timeout(self.election_timeout)
-            .heartbeat_interval(self.heartbeat_interval());
-        if let Some(kept) = self.kept.get(&id) {
-            config = config.restore(kept.clone());
-        }
+            .heartbeat_interval(self.heartbeat_interval())
+            .restore(disk.saved());
         let node = TinyRaft::new(config)?;
 
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let address = self.addresses.get(&id).copied().unwrap_or(anywhere);
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| format!("{id} cannot listen on {address}: {error}"))?;
-        let mut links = Links::new(Hello::new(NAME, id.clone()), listener);
-        let address = links.address()?.to_string();
-        self.addresses.insert(id.clone(), links.address()?);
+        let hello = Hello::new(NAME, id.clone());
+        let mut mesh = Mesh::builder(hello).listen(address).build()?;
+        let address = mesh.local_addr().unwrap_or(address);
+        self.addresses.insert(id.clone(), address);
         for (peer, member) in &mut self.members {
-            links.learn(peer.clone(), member.links.address()?.to_string());
-            member.links.learn(id.clone(), address.clone());
+            if let Some(address) = self.addresses.get(peer) {
+                mesh.insert_peer(peer.clone(), *address);
+            }
+            member.transport_mut().insert_peer(id.clone(), address);
         }
-        self.members.insert(id, Member { node, links });
+        self.members.insert(id, node.durable(disk).over(mesh));
         Ok(())
     }
 
@@ -105,36 +85,50 @@ impl Cluster {
         self.shown.remove(id);
     }
 
-    /// Ends a node in good order: it says what it has to say before its sockets close.
-    pub(crate) async fn stop(&mut self, id: &NodeId) {
+    /// Ends a node for good and in order: it says what it has to say before its sockets close.
+    pub(crate) async fn stop(&mut self, id: &NodeId) -> Result<(), Failure> {
         self.shown.remove(id);
-        if let Some(Member {
-            mut node,
-            mut links,
-        }) = self.members.remove(id)
-        {
-            node.stop();
-            while let Some(item) = node.next().await {
-                links.send(item).await;
+        let Some(mut member) = self.members.remove(id) else {
+            return Ok(());
+        };
+        let end = async {
+            member.get_mut().get_mut().stop();
+            while let Some(last) = member.next().await {
+                last?;
             }
-            links.close().await;
+            let Ok(()) = member.into_inner().1.close().await;
+            Ok::<_, Failure>(())
+        };
+        // A connection is closed when both sides have closed it.
+        tokio::select! {
+            ended = end => ended?,
+            never = self.run() => match never? {},
+        }
+        for other in self.members.values_mut() {
+            other.transport_mut().remove_peer(id);
+        }
+        Ok(())
+    }
+
+    async fn run(&mut self) -> Result<Infallible, Failure> {
+        loop {
+            self.step().await?;
         }
     }
 
     /// Drives all nodes until the state of one of them changes.
-    async fn step(&mut self) {
+    async fn step(&mut self) -> Result<(), Failure> {
         let members = self.members.iter_mut();
         let mut changes: FuturesUnordered<_> = members
-            .map(async |(id, member)| (id.clone(), member.next_state().await))
+            .map(async |(id, member)| (id.clone(), member.next().await))
             .collect();
         let change = changes.next().await;
         drop(changes);
-        let Some((id, state)) = change else {
-            return pending().await; // nobody runs
-        };
-        // Kept before the node is polled again, hence before anything leaves it that relies on this.
-        self.kept.insert(id.clone(), state.hard_state().clone());
-        self.show(id, &state);
+        if let Some((id, Some(state))) = change {
+            self.show(id, &state?);
+            return Ok(());
+        }
+        pending().await // nobody runs
     }
 
     /// Drives all nodes until `found` finds what it looks for.
@@ -147,41 +141,38 @@ impl Cluster {
         let search = async {
             loop {
                 match found(self) {
-                    Some(it) => return it,
-                    None => self.step().await,
+                    Some(it) => return Ok(it),
+                    None => self.step().await?,
                 }
             }
         };
-        let late = |_| format!("{what}: not within {limit:?}").into();
-        timeout(limit, search).await.map_err(late)
+        let late = |_| format!("{what}: not within {limit:?}");
+        timeout(limit, search).await.map_err(late)?
     }
 
     /// Drives all nodes for so long.
-    pub(crate) async fn watch(&mut self, time: Duration) {
-        let forever = async {
-            loop {
-                self.step().await;
-            }
-        };
-        // It ends in no other way than by its time being over.
-        let _: Result<(), _> = timeout(time, forever).await;
+    pub(crate) async fn watch(&mut self, time: Duration) -> Result<(), Failure> {
+        match timeout(time, self.run()).await {
+            Ok(never) => match never? {},
+            Err(_) => Ok(()),
+        }
     }
 
     pub(crate) fn node(&mut self, id: &NodeId) -> Result<&mut TinyRaft, Failure> {
         let member = self.members.get_mut(id);
         let member = member.ok_or_else(|| format!("{id} does not run"))?;
-        Ok(&mut member.node)
+        Ok(member.get_mut().get_mut())
     }
 
     pub(crate) fn state(&self, id: &NodeId) -> Option<&NodeState> {
-        Some(self.members.get(id)?.node.state())
+        Some(self.members.get(id)?.get_ref().state())
     }
 
     /// Who leads at this instant: was elected, and holds a lease.
     pub(crate) fn leader(&self) -> Option<&NodeState> {
-        let mut members = self.members.values();
-        let leader = members.find(|member| member.node.is_leader())?;
-        Some(leader.node.state())
+        let mut nodes = self.members.values().map(Member::get_ref);
+        let leader = nodes.find(|node| node.get_ref().is_leader())?;
+        Some(leader.state())
     }
 
     /// The leader, if all voters that run know it and hold its membership.

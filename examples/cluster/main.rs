@@ -3,12 +3,9 @@
 //! It elects a leader, kills it, brings it back, takes a node in, lets one go and hands leadership over, and tells
 //! what happens and how long it took. No task is spawned: a node is a value, and one task polls them all.
 //!
-//! `cluster.rs` is what a program puts around a node, `story.rs` what is done with the nodes here, `../links/` what a
-//! transport is made of.
+//! `cluster.rs` is what a program puts around nodes, `story.rs` what is done with them here.
 
 mod cluster;
-#[path = "../links/mod.rs"]
-mod links;
 mod story;
 
 use std::process::ExitCode;

@@ -41,7 +41,7 @@ impl Story {
         for id in &self.nodes {
             // This cluster has never run, so there can be no leader to be waited for.
             let config = Config::with_id(id.clone(), self.nodes.clone())?.bootstrap();
-            self.cluster.start(config).await?;
+            self.cluster.start(config)?;
         }
         print(&format!(
             "nodes on loopback TCP, all in one task; election_timeout {:?}, heartbeat_interval {:?}",
@@ -67,7 +67,7 @@ impl Story {
         }
         self.cluster
             .watch(self.cluster.election_timeout() * 3)
-            .await;
+            .await?;
         if self.cluster.leader().is_some() {
             return Err("there is a leader without a quorum".into());
         }
@@ -84,7 +84,7 @@ impl Story {
         ));
         let since = Instant::now();
         let config = Config::with_id(old.clone(), self.nodes.clone())?;
-        self.cluster.start(config).await?;
+        self.cluster.start(config)?;
         self.agreed(&format!("{old} back"), since, |_| true).await
     }
 
@@ -97,7 +97,7 @@ impl Story {
             "{new} begins without a cluster, and {leader} is told to take it in"
         ));
         let since = Instant::now();
-        self.cluster.start(Config::join(new.clone())).await?;
+        self.cluster.start(Config::join(new.clone()))?;
         voters.push(new.clone());
         self.cluster.node(&leader)?.set_nodes(voters.clone())?;
         let arrived = |leader: &NodeState| leader.nodes() == voters;
@@ -126,8 +126,7 @@ impl Story {
             (state.node_type() == NodeType::Observer).then_some(())
         };
         self.cluster.until("the leaver's being told", knows).await?;
-        self.cluster.stop(&leaver).await;
-        Ok(())
+        self.cluster.stop(&leaver).await
     }
 
     /// Hands leadership over by order.
@@ -163,7 +162,7 @@ impl Story {
     pub(crate) async fn watch(&mut self, time: Duration) -> Result<(), Failure> {
         let before = self.leader().await?;
         self.cluster.say(&format!("and now nothing, for {time:?}"));
-        self.cluster.watch(time).await;
+        self.cluster.watch(time).await?;
         if self.leader().await? != before {
             self.cluster.say(
                 "the leader has changed although nothing happened: is this machine very busy?",
@@ -215,7 +214,7 @@ impl Story {
     /// The leader and its voters, after a breath in which nothing happens.
     async fn leader(&mut self) -> Result<(NodeId, Vec<NodeId>), Failure> {
         let breath = self.cluster.election_timeout().min(LONGEST_BREATH);
-        self.cluster.watch(breath).await;
+        self.cluster.watch(breath).await?;
         let found = |cluster: &Cluster| {
             let leader = cluster.agreed_leader()?;
             Some((leader.leader()?.clone(), leader.nodes().to_vec()))

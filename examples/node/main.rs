@@ -32,10 +32,12 @@
 //! - If a majority was restarted, terms begin at 1 again, so that a newer leader has an older token.
 //! - It falls back to the list of voters in its arguments, whatever `nodes` has changed since.
 //!
-//! There is no encryption and no authentication either: for a trusted network.
+//! With `--tls DIR` every connection is encrypted, and both sides of each show a certificate: `DIR/ca.pem` is the CA of
+//! the cluster, `DIR/ID.pem` and `DIR/ID.key` are the node's own. The example `certs` makes such a folder. Who shows no
+//! certificate of this CA, or another node's, is refused, and told of on standard error. **Without `--tls`** there is
+//! neither encryption nor authentication: for a trusted network.
 
-#[path = "../links/mod.rs"]
-mod links;
+mod connections;
 mod order;
 mod votes;
 
@@ -46,18 +48,20 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use futures::StreamExt;
-use streamraft::codec::Hello;
-use streamraft::{Config, Durable, HardState, MsgRouter, NodeId, NodeState, TinyRaft};
-use tokio::net::TcpListener;
+use futures::{SinkExt, StreamExt};
+use streamraft::{Config, Durable, HardState, Mesh, NodeId, NodeState, Over, OverError, TinyRaft};
 use tokio::sync::mpsc;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
 
-use links::Links;
 use order::{Address, HELP, Order};
 use votes::Votes;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What standard error tells without `RUST_LOG`: what goes wrong, and who comes and is refused.
+const TOLD: &str = "warn,node=info,streamraft::mesh=info,streamraft::mesh::accept=debug";
 
 /// One node of a cluster that elects a leader.
 #[derive(Parser)]
@@ -80,6 +84,9 @@ struct Args {
     /// Keep the vote in DIR/ID.vote, where a restart finds it; the folder must exist
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Encrypt, and let nobody in without a certificate: DIR/ca.pem, DIR/ID.pem, DIR/ID.key
+    #[arg(long, value_name = "DIR")]
+    tls: Option<PathBuf>,
     /// The cluster's name, the same on every node
     #[arg(long, value_name = "NAME", default_value = "")]
     cluster: String,
@@ -105,10 +112,8 @@ impl Args {
         if self.bootstrap {
             config = config.bootstrap();
         }
-        if let Some(saved) = saved {
-            config = config.restore(saved);
-        }
         Ok(config
+            .restore(saved)
             .cluster(&self.cluster)
             .election_timeout(self.election_timeout)
             .heartbeat_interval(self.heartbeat_interval)
@@ -116,77 +121,76 @@ impl Args {
     }
 }
 
+/// The node, its vote and its connections: all that there is to poll.
+type Node = Over<Durable<TinyRaft, Votes>, Mesh>;
+
 /// The whole program is this one task: whatever happens next, happens here.
-async fn run(args: Args) -> Result<(), Failure> {
+async fn run(args: &Args) -> Result<(), Failure> {
     let started = Instant::now();
     let (votes, saved) = Votes::open(args.data.as_deref(), &args.id, &args.cluster)?;
-    let mut node = TinyRaft::new(args.config(saved)?)?.durable(votes);
-    let listener = TcpListener::bind(&args.listen)
-        .await
-        .map_err(|error| format!("cannot listen on {}: {error}", args.listen))?;
-    let mut links = Links::new(Hello::new(args.cluster, args.id), listener);
-    for Address { id, at } in args.peers {
-        links.learn(id, at);
+    let node = TinyRaft::new(args.config(saved)?)?;
+    let mesh = connections::open(args).await?;
+    if let Some(address) = mesh.local_addr() {
+        tracing::info!(
+            "{} listens on {address} and keeps its vote {votes}",
+            args.id
+        );
     }
-    let (id, address) = (node.get_ref().node_id(), links.address()?);
-    tracing::info!(
-        "{id} listens on {address} and keeps its vote {}",
-        node.store()
-    );
-    show(started, node.state())?;
+    let mut shown = node.state().clone();
+    show(started, &shown)?;
+    let mut node = node.durable(votes).over(mesh);
 
     let mut lines = lines_of_stdin();
     let mut stop_asked = pin!(stop_asked());
     let mut stopping = false;
     loop {
         tokio::select! {
-            item = node.next() => {
+            item = node.next() => match item {
                 // A stopped node says what it still has to say, and then ends.
-                let Some(item) = item else { break };
-                // A vote that could not be kept is the end too: nothing that depends on it may leave.
-                let item = item?;
-                if let MsgRouter::ToSelf(state) = &item {
-                    show(started, state)?;
+                None => break,
+                Some(Ok(state)) if state == shown => {}
+                Some(Ok(state)) => {
+                    show(started, &state)?;
+                    shown = state;
                 }
-                links.send(item).await;
-            }
-            (from, message) = links.recv() => node.get_mut().on_receive(from, message),
+                // A vote that could not be kept is the end too: nothing that depends on it may leave.
+                Some(Err(OverError::Node(error))) => return Err(error.into()),
+                Some(Err(error)) => tracing::warn!("{error}"),
+            },
             Some(line) = lines.recv() => {
                 let order = line.parse();
-                if let Err(error) = order.and_then(|order| obey(order, &mut node, &mut links, started)) {
+                if let Err(error) = order.and_then(|order| obey(order, &mut node, started)) {
                     eprintln!("{error}");
                 }
             }
             asked = &mut stop_asked, if !stopping => {
                 asked?;
                 stopping = true;
-                node.get_mut().stop();
+                node.get_mut().get_mut().stop();
             }
         }
     }
-    links.close().await;
+    let (_, mut mesh) = node.into_inner();
+    // A peer that does not read is not waited for.
+    let Ok(()) = mesh.close().await;
     Ok(())
 }
 
 /// Carries an order out. One that the node refuses leaves it as it was.
-fn obey(
-    order: Order,
-    node: &mut Durable<TinyRaft, Votes>,
-    links: &mut Links,
-    started: Instant,
-) -> Result<(), Failure> {
-    match order {
-        Order::Nodes(nodes, addresses) => {
-            for Address { id, at } in addresses {
-                links.learn(id, at);
-            }
-            node.get_mut().set_nodes(nodes)?;
+fn obey(order: Order, node: &mut Node, started: Instant) -> Result<(), Failure> {
+    if let Order::Nodes(_, addresses) = &order {
+        for Address { id, at } in addresses {
+            node.transport_mut().insert_peer(id.clone(), at.as_str());
         }
-        Order::Transfer(to) => node.get_mut().transfer(to)?,
-        Order::Resign => node.get_mut().resign(),
-        Order::Priority(priority) => node.get_mut().set_priority(priority),
-        Order::State => show(started, node.state())?,
-        Order::Stop => node.get_mut().stop(),
+    }
+    let durable = node.get_mut();
+    match order {
+        Order::Nodes(nodes, _) => durable.get_mut().set_nodes(nodes)?,
+        Order::Transfer(to) => durable.get_mut().transfer(to)?,
+        Order::Resign => durable.get_mut().resign(),
+        Order::Priority(priority) => durable.get_mut().set_priority(priority),
+        Order::State => show(started, durable.state())?,
+        Order::Stop => durable.get_mut().stop(),
         Order::Help => eprintln!("{HELP}"),
     }
     Ok(())
@@ -267,15 +271,20 @@ async fn stop_asked() -> io::Result<()> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,node=info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(TOLD));
+    // A cause behind its message, as in the errors that end this program.
+    let fields = debug_fn(|out, field, value| match field.name() {
+        "message" | "error" => write!(out, "{value:?}"),
+        name => write!(out, "{name}={value:?}"),
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .without_time()
         .with_target(false)
+        .fmt_fields(fields.delimited(": "))
         .init();
-    match run(args).await {
+    match run(&args).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("node: {error}");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures_core::Stream;
+use futures_core::{FusedStream, Stream};
 use tokio::sync::watch;
 
 use crate::clock::now;
@@ -289,6 +289,25 @@ impl<I: Id> Leadership<I> {
     ///
     /// For what must run once in the cluster: a consumer, a scheduler, a writer. What it began and cannot take back
     /// must be fenced by the [`Token`], which it is made with.
+    ///
+    /// ```
+    /// use futures::{FutureExt, StreamExt};
+    /// use streamraft::{Config, TinyRaft};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut node = TinyRaft::new(Config::new("a", ["a"])?)?;
+    /// let leadership = node.leadership();
+    /// let drive = async |node: &mut TinyRaft| while node.next().now_or_never().is_some() {};
+    ///
+    /// drive(&mut node).await;
+    /// let done = leadership.run(|token| async move { token.get() }).await;
+    /// assert_eq!(done, Some(1)); // it led to the end
+    ///
+    /// let consumer = leadership.run(|_| std::future::pending::<()>());
+    /// let resign = async { node.resign() };
+    /// assert_eq!(futures::join!(consumer, resign).0, None); // it did not
+    /// # Ok(()) }
+    /// ```
     pub async fn run<F: Future>(&self, make: impl FnOnce(Token) -> F) -> Option<F::Output> {
         let token = self.lead().await;
         let mut work = pin!(make(token));
@@ -326,6 +345,13 @@ impl<I: Id> Stream for Leadership<I> {
                 Pending::Ended => return Poll::Ready(None),
             }
         }
+    }
+}
+
+impl<I: Id> FusedStream for Leadership<I> {
+    /// True only after the stream has given its `None`.
+    fn is_terminated(&self) -> bool {
+        matches!(self.pending, Pending::Ended)
     }
 }
 

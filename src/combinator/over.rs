@@ -26,7 +26,7 @@ const ROUNDS: usize = 64;
 /// then each that has changed. [`Command`]s go into the sink, or to the node's methods by [`get_mut`](Self::get_mut).
 ///
 /// ```
-/// use futures::{SinkExt, StreamExt, TryStreamExt, future};
+/// use futures::{SinkExt, TryStreamExt, future};
 /// use streamraft::codec::{CodecError, MessageCodec};
 /// use streamraft::{Config, Node, NodeId, NodeType, TinyRaft};
 /// use tokio_util::codec::Framed;
@@ -47,8 +47,8 @@ const ROUNDS: usize = 64;
 ///     node("a", "b", socket_of_a)?,
 ///     node("b", "a", socket_of_b)?,
 /// );
-/// while let Some(state) = both.next().await {
-///     if state?.node_type() == NodeType::Leader {
+/// while let Some(state) = both.try_next().await? {
+///     if state.node_type() == NodeType::Leader {
 ///         break;
 ///     }
 /// }
@@ -63,10 +63,12 @@ const ROUNDS: usize = 64;
 /// - **Fairness.** One message in, one item of the node and what waits to go out, in turn. After some dozens of rounds a
 ///   poll wakes its own task and lets others run.
 /// - **Errors.** [`OverError::Receive`] and [`OverError::Send`] are items; the stream goes on, and so does the
-///   transport as far as it can. What could not be sent is let go, and an error of the transport as a whole lets go of
-///   all that waits. [`OverError::Ended`] says that the transport's stream is over: the node, which is deaf from then
-///   on, is stopped as by [`Command::Stop`]. [`OverError::Node`] is the store's last word (see
-///   [`Durable`](crate::Durable)). Both are followed by what is left, and by `None`.
+///   transport as far as it can. What is an error is the transport's to say: one that mends its losses by itself, as
+///   `Mesh` does, keeps them to itself, so that a loop with `?` ends on what nobody mends. What could not be sent is let
+///   go, and an error of the transport as a whole lets go of all that waits. [`OverError::Ended`] says that the
+///   transport's stream is over: the node, which is deaf from then on, is stopped as by [`Command::Stop`].
+///   [`OverError::Node`] is the store's last word (see [`Durable`](crate::Durable)). Both are followed by what is left,
+///   and by `None`.
 /// - **Stopping.** After [`Command::Stop`], and after the sink was closed, come the last state and, when the last
 ///   messages were sent and flushed, `None`. That can wait for a transport that takes nothing: put a timeout around
 ///   it. The transport is not closed: [`into_inner`](Self::into_inner) gives it back, and dropping it is the same to

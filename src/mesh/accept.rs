@@ -106,6 +106,7 @@ impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
             // The peer went away while it waited to be accepted.
             Err(error) if is_the_peers(&error) => Look::Taken,
             Err(error) => {
+                round.stats.accept_failed += 1;
                 self.paused_until = Some(round.now + self.backoff.pause(round.rng));
                 if std::mem::replace(&mut self.failing, true) {
                     return Look::Nothing;

@@ -45,6 +45,7 @@ pub struct MeshBuilder<I = NodeId> {
     idle_timeout: Duration,
     min_backoff: Duration,
     max_backoff: Duration,
+    report_transient: bool,
     seed: Option<u64>,
 }
 
@@ -63,6 +64,7 @@ impl<I> MeshBuilder<I> {
             idle_timeout: Duration::from_secs(5),
             min_backoff: Duration::from_millis(20),
             max_backoff: Duration::from_secs(1),
+            report_transient: false,
             seed: None,
         }
     }
@@ -110,6 +112,13 @@ impl<I> MeshBuilder<I> {
     /// [`Mesh::insert_peer`].
     pub fn peer(mut self, id: I, addr: impl Into<PeerAddr>) -> Self {
         self.peers.push((id, addr.into()));
+        self
+    }
+
+    /// Adds several peers, each as [`peer`](Self::peer) does.
+    pub fn peers<A: Into<PeerAddr>>(mut self, peers: impl IntoIterator<Item = (I, A)>) -> Self {
+        let peers = peers.into_iter().map(|(id, addr)| (id, addr.into()));
+        self.peers.extend(peers);
         self
     }
 
@@ -177,6 +186,14 @@ impl<I> MeshBuilder<I> {
         self
     }
 
+    /// Whether errors that the mesh mends by itself ([`MeshError::is_transient`](crate::MeshError::is_transient)) are
+    /// items too: every lost connection once, and a listener that fails. Default: no; they are counted and traced, and a
+    /// loop that ends at the first error goes on.
+    pub fn report_transient(mut self, report: bool) -> Self {
+        self.report_transient = report;
+        self
+    }
+
     /// Makes the pauses reproducible. Default: they differ from node to node and from run to run.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -225,6 +242,7 @@ impl<I: Id + Serialize + DeserializeOwned> MeshBuilder<I> {
             idle_timeout: self.idle_timeout,
             min_backoff: self.min_backoff,
             max_backoff: self.max_backoff,
+            report_transient: self.report_transient,
         };
         let seed = self.seed.unwrap_or_else(clock::seed);
         let mut mesh = Mesh::new(local, Box::new(sockets), seed);

@@ -9,8 +9,8 @@ use super::tls::MeshTlsError;
 use crate::codec::CodecError;
 use crate::id::NodeId;
 
-/// What has happened to a [`Mesh`](crate::Mesh). All of it is information: the mesh goes on by itself, and dials
-/// again where there is somebody to dial.
+/// What has happened to a [`Mesh`](crate::Mesh), which goes on by itself after all of it. What it
+/// [mends](Self::is_transient), too, comes out only if [asked for](crate::MeshBuilder::report_transient).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum MeshError<I = NodeId> {
@@ -54,6 +54,13 @@ pub enum MeshError<I = NodeId> {
 }
 
 impl<I> MeshError<I> {
+    /// Whether the mesh mends it by itself, all but a message that cannot be sent: it dials again where there is
+    /// somebody to dial, and asks its listener again.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        !matches!(self, Self::NotSent { .. })
+    }
+
     /// The peer whose connection was lost, if that is what has happened.
     #[must_use]
     pub fn lost(&self) -> Option<&I> {

@@ -24,6 +24,7 @@ pub(super) struct Local<I> {
     pub(super) idle_timeout: Duration,
     pub(super) min_backoff: Duration,
     pub(super) max_backoff: Duration,
+    pub(super) report_transient: bool,
 }
 
 /// What is at hand while everything is polled once.

@@ -21,6 +21,8 @@ pub struct MeshStats {
     pub unreachable: u64,
     /// Connections that were taken from the listener.
     pub accepted: u64,
+    /// Times that the listener could not accept, as without file descriptors. It was asked again after a pause.
+    pub accept_failed: u64,
     /// Connections, dialled or accepted, that became their peer's.
     pub connected: u64,
     /// Those of them with a peer that had been connected before.

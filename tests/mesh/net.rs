@@ -41,6 +41,7 @@ pub(crate) fn builder(id: u64) -> MeshBuilder<u64> {
     Mesh::builder(Hello::new(CLUSTER, id))
         .listen(any_port())
         .idle_timeout(PATIENCE * 2)
+        .report_transient(true)
         .seed(id)
 }
 

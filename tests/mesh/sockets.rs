@@ -53,7 +53,9 @@ impl Sockets for Pipes {
 }
 
 fn plain(id: u64) -> MeshBuilder<u64> {
-    Mesh::builder(Hello::new(CLUSTER, id)).handshake_timeout(SHORT)
+    Mesh::builder(Hello::new(CLUSTER, id))
+        .handshake_timeout(SHORT)
+        .report_transient(true)
 }
 
 fn net(builders: [MeshBuilder<u64>; 2], pipes: [Pipes; 2]) -> Net {

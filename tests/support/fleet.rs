@@ -1,7 +1,9 @@
 //! Processes of the example `node`: started, watched, signalled, started again, and killed when the test is over.
 
+#[path = "program.rs"]
+pub(crate) mod program;
+
 use std::collections::BTreeMap;
-use std::env::consts::EXE_SUFFIX;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -10,7 +12,7 @@ use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// For how long anything is waited for. Nothing takes that long on a machine that works.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +44,10 @@ impl Line {
         })
     }
 
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        self.role == other.role && self.fields == other.fields
+    }
+
     /// `-` for what is not there.
     pub(crate) fn get(&self, key: &str) -> &str {
         self.fields.get(key).map_or("-", String::as_str)
@@ -67,10 +73,12 @@ enum Event {
 const OUTPUTS: usize = 2;
 
 /// How a node comes into its cluster: the argument that says so.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Start {
     First,
     Joining,
+    /// Joining, and told of no other node.
+    Unacquainted,
     Again,
 }
 
@@ -78,7 +86,7 @@ impl Start {
     fn argument(self) -> Option<&'static str> {
         match self {
             Self::First => Some("--bootstrap"),
-            Self::Joining => Some("--join"),
+            Self::Joining | Self::Unacquainted => Some("--join"),
             Self::Again => None,
         }
     }
@@ -169,9 +177,18 @@ impl Fleet {
 
     /// Starts one more node, which belongs to nothing yet.
     pub(crate) fn join(&mut self, id: &str) {
+        self.add(id, Start::Joining);
+    }
+
+    /// The same for one that knows nobody, so that the others must be told where it is.
+    pub(crate) fn join_unacquainted(&mut self, id: &str) {
+        self.add(id, Start::Unacquainted);
+    }
+
+    fn add(&mut self, id: &str, start: Start) {
         for _ in 0..MOST_STARTS {
             self.ports.extend(free_ports(&[id]));
-            self.spawn(id, Start::Joining);
+            self.spawn(id, start);
             if self.has_begun(id) {
                 return;
             }
@@ -181,7 +198,8 @@ impl Fleet {
 
     fn spawn(&mut self, id: &str, start: Start) {
         let port = self.ports[id];
-        let peers = self.ports.iter().filter(|(peer, _)| *peer != id);
+        let knows = |peer: &str| peer != id && start != Start::Unacquainted;
+        let peers = self.ports.iter().filter(|(peer, _)| knows(peer));
         let peers = peers
             .flat_map(|(peer, port)| ["--peer".to_owned(), format!("{peer}=127.0.0.1:{port}")]);
         let mut child = Command::new(&*PROGRAM)
@@ -421,65 +439,5 @@ fn free_ports(ids: &[&str]) -> BTreeMap<String, u16> {
     ports.collect()
 }
 
-/// The example `node`. `cargo test` has built it; `cargo test --test processes` has not, or not anew.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let test = std::env::current_exe().expect("a test has a path");
-    // <target>/<profile>/deps/processes-<hash>
-    let mut above = test.ancestors().skip(2);
-    let (Some(profile), Some(target)) = (above.next(), above.next()) else {
-        panic!("{} is not where cargo puts tests", test.display());
-    };
-    let program = profile.join("examples").join(format!("node{EXE_SUFFIX}"));
-    if built_at(&program).is_none_or(|built| built < newest_source()) {
-        build(profile, target);
-    }
-    assert!(
-        program.is_file(),
-        "{} is missing: build it by `cargo build --example node` with the options of this test",
-        program.display()
-    );
-    program
-});
-
-fn build(profile: &Path, target: &Path) {
-    let profile = profile.file_name().and_then(|name| name.to_str());
-    let profile = profile.map_or("dev", |name| if name == "debug" { "dev" } else { name });
-    let status = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--example",
-            "node",
-            "--profile",
-            profile,
-            "--target-dir",
-        ])
-        .arg(target)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(
-        status.as_ref().is_ok_and(ExitStatus::success),
-        "`cargo build --example node` has failed: {status:?}"
-    );
-}
-
-fn built_at(file: &Path) -> Option<SystemTime> {
-    file.metadata().and_then(|data| data.modified()).ok()
-}
-
-/// When the newest of the files that the program is made of was written.
-fn newest_source() -> SystemTime {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut newest = SystemTime::UNIX_EPOCH;
-    let mut open: Vec<PathBuf> = ["src", "examples", "Cargo.toml"]
-        .map(|name| root.join(name))
-        .into();
-    while let Some(path) = open.pop() {
-        if let Ok(inside) = path.read_dir() {
-            open.extend(inside.flatten().map(|entry| entry.path()));
-        } else if let Some(written) = built_at(&path) {
-            newest = newest.max(written);
-        }
-    }
-    newest
-}
+/// The example `node`.
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| program::of_example("node"));

@@ -229,11 +229,14 @@ async fn a_guarded_stream_that_waits_for_an_item_ends_when_leadership_does() {
     drive(&mut node, ms(5)).await;
     let mut guarded = stream::pending::<()>().while_leader(&leadership);
     assert!(guarded.next().now_or_never().is_none());
+    let begun = tokio::time::Instant::now();
     assert_eq!(
         tokio::time::timeout(ms(200), guarded.next()).await,
         Ok(None),
         "woken by the lease's end"
     );
+    // At 200 ms the timeout would have had it looked at in any case.
+    assert!(begun.elapsed() < ms(150), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -469,4 +472,28 @@ async fn what_is_dropped_before_its_time_takes_all_with_it() {
     assert_eq!(work.now_or_never(), None);
     assert_eq!(drops.get(), 3);
     assert!(leadership.is_leader(), "the node is not touched");
+}
+
+/// tokio lets a task that has used its budget up find every timer pending, even one whose time has come.
+#[tokio::test(start_paused = true)]
+async fn leadership_ends_on_time_in_a_task_without_budget() {
+    let mut node = alone();
+    let leadership = node.leadership();
+    drive(&mut node, ms(5)).await;
+    let mut guarded = stream::repeat(7).while_leader(&leadership);
+    assert_eq!(guarded.next().await, Some(7));
+    let mut work = std::pin::pin!(leadership.run(|_| std::future::pending::<()>()));
+    assert_eq!(work.as_mut().now_or_never(), None);
+    tokio::time::advance(ms(100)).await;
+    let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();
+    (0..10_000).for_each(|at| tx.send(at).expect("the receiver is there"));
+
+    let (item, ended) = std::future::poll_fn(|cx| {
+        while rx.poll_recv(cx).is_ready() {}
+        Poll::Ready((guarded.poll_next_unpin(cx), work.poll_unpin(cx)))
+    })
+    .await;
+
+    assert!(!rx.is_empty(), "the budget is spent");
+    assert_eq!((item, ended), (Poll::Ready(None), Poll::Ready(None)));
 }

@@ -6,6 +6,7 @@ mod faults;
 mod knowledge;
 mod known_bugs;
 mod membership;
+mod newer;
 mod one;
 mod paper;
 mod priority;

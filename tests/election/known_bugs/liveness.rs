@@ -13,7 +13,7 @@ use crate::world::{World, ms};
 /// etcd-io/etcd#8501: with pre-vote, a node of a high term and a short log and one of a low term and a long log dropped
 /// each other's messages and never elected anyone.
 #[test]
-fn a_high_term_with_a_short_log_and_a_low_term_with_a_long_log_elect_a_leader() {
+fn etcd_8501_a_high_term_with_a_short_log_and_a_low_term_with_a_long_log_elect_a_leader() {
     for seed in 0..50 {
         let mut world = World::new(seed, &[1, 2, 3], |config| config);
         world.delay = (ms(1), ms(10));
@@ -33,7 +33,7 @@ fn a_high_term_with_a_short_log_and_a_low_term_with_a_long_log_elect_a_leader() 
 /// etcd-io/etcd#8334: with check-quorum, a follower kept its dead leader beyond its own timeout and ignored the
 /// pre-votes of its peers.
 #[test]
-fn a_dead_leader_is_kept_for_one_election_timeout_and_no_longer() {
+fn etcd_8334_a_dead_leader_is_kept_for_one_election_timeout_and_no_longer() {
     let mut node = One::follower(3, 3, 1, 1);
     node.wait(ELECTION_TIMEOUT);
     assert_eq!(node.state().leader(), Some(&1), "it knows of no other yet");
@@ -54,7 +54,7 @@ fn a_dead_leader_is_kept_for_one_election_timeout_and_no_longer() {
 /// canonical/raft#279 and #280: a restarted node of a low term was needed for a quorum, but its answers to pre-votes
 /// were dropped as stale.
 #[test]
-fn the_pre_vote_of_a_node_in_a_lower_term_counts() {
+fn canonical_raft_279_the_pre_vote_of_a_node_in_a_lower_term_counts() {
     let mut node = One::restored(3, 3, 7, None);
     let out = node.campaign(&[]);
     assert_eq!(out.0, []);
@@ -83,7 +83,7 @@ fn the_pre_vote_of_a_node_in_a_lower_term_counts() {
 /// redpanda-data/redpanda#31547: replies that said no more than "busy" carried no term, so a follower of a higher term
 /// never deposed the leader, and never followed it.
 #[test]
-fn every_refusal_bears_the_term() {
+fn redpanda_31547_every_refusal_bears_the_term() {
     // In the window of a restart it votes for nobody, but it answers.
     let mut node = One::new(config(3, 3).restore(saved(9, None, 3)));
     for kind in [ping(0), ask_vote(), ask_pre_vote(1)] {
@@ -110,7 +110,7 @@ fn every_refusal_bears_the_term() {
 /// redpanda-data/redpanda#2606, hashicorp/raft#487: leadership was handed to a node whose log was behind. It raised the
 /// term, lost, and nobody led.
 #[test]
-fn a_transfer_to_a_node_that_is_behind_is_not_ordered() {
+fn redpanda_2606_a_transfer_to_a_node_that_is_behind_is_not_ordered() {
     for seed in 0..20 {
         let mut world = World::new(seed, &[1, 2, 3], |config| config);
         world.delay = (ms(1), ms(10));
@@ -143,7 +143,7 @@ fn a_transfer_to_a_node_that_is_behind_is_not_ordered() {
 
 /// databendlabs/openraft#2088: the order of a transfer was lost; the leader had stopped serving and never began again.
 #[test]
-fn a_leader_whose_order_is_lost_leads_again_after_one_election_timeout() {
+fn openraft_2088_a_leader_whose_order_is_lost_leads_again_after_one_election_timeout() {
     for seed in 0..50 {
         let mut world = World::new(seed, &[1, 2, 3], |config| config);
         world.delay = (ms(1), ms(10));
@@ -169,7 +169,7 @@ fn a_leader_whose_order_is_lost_leads_again_after_one_election_timeout() {
 
 /// rqlite/rqlite#1712: a message with the term `u64::MAX` was believed, and no election was possible ever after.
 #[test]
-fn a_forged_term_does_not_use_the_counter_up() {
+fn rqlite_1712_a_forged_term_does_not_use_the_counter_up() {
     for seed in 0..10 {
         let mut world = World::new(seed, &[1, 2, 3], |config| config);
         world.delay = (ms(1), ms(10));
@@ -198,7 +198,7 @@ fn a_forged_term_does_not_use_the_counter_up() {
 /// hashicorp/raft#503 and #683: the leader's disk hung while its heartbeats went on, so nobody took over. Here nothing
 /// comes out of a node whose owner has not come back from saving what came out before.
 #[test]
-fn a_leader_that_hangs_is_replaced() {
+fn hashicorp_raft_503_a_leader_that_hangs_is_replaced() {
     for seed in 0..50 {
         let mut world = World::new(seed, &[1, 2, 3], |config| config);
         world.delay = (ms(1), ms(10));
@@ -223,7 +223,7 @@ fn a_leader_that_hangs_is_replaced() {
 
 /// A hard state whose membership is older than the settings': it is what the node goes on from.
 #[test]
-fn what_was_saved_counts_and_not_what_is_set() {
+fn octo_im_42_what_was_saved_counts_and_not_what_is_set() {
     let saved = HardState::new(4, Some(2), Membership::initial([1, 2, 3, 4, 5]));
     let node = One::new(config(3, 3).restore(saved.clone()));
     assert_eq!(node.state().hard_state(), &saved);

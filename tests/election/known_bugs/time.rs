@@ -1,16 +1,19 @@
 //! Leases that overlapped.
 
 use rand::RngExt;
-use streamraft::NodeType;
+use streamraft::{Command, Error, NodeType};
 
-use crate::one::{ELECTION_TIMEOUT, LEASE_SPAN, MOMENT, One, just_before};
+use crate::one::{
+    ELECTION_TIMEOUT, LEASE_SPAN, MOMENT, One, ask_pre_vote, ask_vote, is_ping, just_before, ping,
+    pong,
+};
 use crate::world::{World, ms};
 
 /// sofastack/sofa-jraft#34: leaders looked only every half election timeout whether to step down, so the old one's lease
 /// overlapped with the new leader. Here it ends by the clock, however seldom the leader does anything. The world
 /// looks for two leases at every step.
 #[test]
-fn a_lease_ends_on_time_however_long_the_heartbeat_interval_is() {
+fn sofa_jraft_34_a_lease_ends_on_time_however_long_the_heartbeat_interval_is() {
     for seed in 0..100 {
         let interval = [50, 400, 499, 999][seed as usize % 4];
         let mut world = World::new(seed, &[1, 2, 3], |config| {
@@ -44,7 +47,7 @@ fn a_lease_ends_on_time_however_long_the_heartbeat_interval_is() {
 /// tikv/tikv#964, vesoft-inc/nebula#2723: a process that was frozen, or whose clock was set back, held its lease for
 /// longer. Here a node that wakes up looks at the clock before anything else.
 #[test]
-fn a_leader_that_was_frozen_holds_no_lease_when_it_wakes() {
+fn tikv_964_a_leader_that_was_frozen_holds_no_lease_when_it_wakes() {
     for (frozen, holds) in [
         (just_before(LEASE_SPAN), true),
         (LEASE_SPAN, false),
@@ -64,9 +67,35 @@ fn a_leader_that_was_frozen_holds_no_lease_when_it_wakes() {
     }
 }
 
+/// The first that it does may be to hear a message, or to be told something by its owner.
+#[test]
+fn tikv_964_a_leader_that_was_frozen_steps_down_before_it_acts() {
+    let mut frozen = One::leader_with_lease(3);
+    frozen.now += ELECTION_TIMEOUT;
+    assert_eq!(
+        frozen.state().node_type(),
+        NodeType::Leader,
+        "not called yet"
+    );
+
+    for late in [pong(0), ping(0), ask_vote(), ask_pre_vote(1)] {
+        let mut node = frozen.clone();
+        let out = node.receive(2, 1, late.clone());
+        let state = &out.states()[0];
+        assert_eq!((state.node_type(), state.term()), (NodeType::Follower, 1));
+        assert_eq!(out.receivers(is_ping), [], "{late:?}");
+    }
+    let refused = frozen.clone().command(Command::Transfer(2));
+    assert!(matches!(refused, Err(Error::NotLeader { .. })));
+    let out = frozen
+        .command(Command::SetNodes(vec![1, 2]))
+        .expect("a wish");
+    assert_eq!(out.messages(), []);
+}
+
 /// The same among others, who elect a new leader meanwhile: no two leases, wherever the freeze falls.
 #[test]
-fn a_frozen_leader_and_its_successor_hold_no_lease_together() {
+fn tikv_964_a_frozen_leader_and_its_successor_hold_no_lease_together() {
     for seed in 0..200 {
         let mut world = World::new(seed, &[1, 2, 3], |config| config);
         world.delay = (ms(0), ms(40));

@@ -25,7 +25,7 @@ fn assert_no_second_vote(node: &mut One, why: &str) {
 
 /// ktoso/akka-raft#56: a voter that handled another message forgot its vote, and granted a second one in the term.
 #[test]
-fn no_other_message_makes_a_voter_forget_its_vote() {
+fn akka_raft_56_no_other_message_makes_a_voter_forget_its_vote() {
     let kinds = [
         ping(0),
         pong(0),
@@ -49,7 +49,7 @@ fn no_other_message_makes_a_voter_forget_its_vote() {
 
 /// microsoft/CCF#8094: an unmatched message of the leader in the same term made a voter step down and clear its vote.
 #[test]
-fn a_message_of_the_same_term_does_not_clear_the_vote() {
+fn ccf_8094_a_message_of_the_same_term_does_not_clear_the_vote() {
     let mut node = voter();
     node.election.set_position(LogPosition::new(9, 9));
     // The leader that it voted for is behind what it holds now: it follows, and keeps its vote.
@@ -68,7 +68,7 @@ fn a_message_of_the_same_term_does_not_clear_the_vote() {
 
 /// camunda/camunda#5356: a node accepted two candidates in one term, with a change of its role in between.
 #[test]
-fn a_change_of_role_does_not_free_the_vote() {
+fn camunda_5356_a_change_of_role_does_not_free_the_vote() {
     let mut node = voter();
     // It gives its candidate up and campaigns itself, which so far changes no term.
     let out = node.wait(ELECTION_TIMEOUT * 2);
@@ -87,7 +87,7 @@ fn a_change_of_role_does_not_free_the_vote() {
 
 /// andreev-io/little-raft#44: a candidate counted a delayed grant of an older term.
 #[test]
-fn a_grant_of_another_term_does_not_count() {
+fn little_raft_44_a_grant_of_another_term_does_not_count() {
     let mut node = One::candidate(5);
     node.campaign(&[2, 3]);
     assert_eq!(node.state().term(), 2);
@@ -109,7 +109,7 @@ fn a_grant_of_another_term_does_not_count() {
 
 /// xnnyygn/xraft#27: one grant that the network duplicated was counted twice.
 #[test]
-fn a_duplicated_grant_is_one_vote() {
+fn xraft_27_a_duplicated_grant_is_one_vote() {
     let mut node = One::candidate(5);
     for _ in 0..10 {
         node.receive(2, 1, vote(true));
@@ -122,7 +122,7 @@ fn a_duplicated_grant_is_one_vote() {
 /// Mininglamp-OSS/octo-im#42: term and vote were not kept over a change of role and a restart. Whatever a node says, the
 /// state that came out before it is enough to go on from.
 #[test]
-fn what_came_out_before_a_vote_is_enough_to_keep_it() {
+fn octo_im_42_what_came_out_before_a_vote_is_enough_to_keep_it() {
     let mut node = One::restored(3, 5, 3, None);
     let out = node.receive(2, 4, ask_vote());
     let said = out
@@ -143,7 +143,7 @@ fn what_came_out_before_a_vote_is_enough_to_keep_it() {
 /// ClickHouse/ClickHouse#121252: pre-votes looked at the leader only and not at the log, so a node that could not win
 /// passed them and deposed the leader, over and over.
 #[test]
-fn who_cannot_win_passes_no_pre_vote() {
+fn clickhouse_121252_who_cannot_win_passes_no_pre_vote() {
     let mut voter = One::restored(3, 3, 4, None);
     voter.election.set_position(LogPosition::new(4, 7));
     assert_eq!(
@@ -186,7 +186,7 @@ fn who_cannot_win_passes_no_pre_vote() {
 
 /// hashicorp/raft#476: a node that its own membership does not name became a candidate.
 #[test]
-fn who_is_not_in_the_membership_never_campaigns() {
+fn hashicorp_raft_476_who_is_not_in_the_membership_never_campaigns() {
     let saved = HardState::new(5, None, Membership::initial([1, 2]));
     let mut node = One::new(config(3, 3).restore(saved));
     assert_eq!(node.state().node_type(), NodeType::Observer);
@@ -208,7 +208,7 @@ fn with_an_observer(version: u64) -> Membership<u64> {
 
 /// redpanda-data/redpanda#8495: a learner asked for votes and blocked the node that could win.
 #[test]
-fn an_observer_never_campaigns() {
+fn redpanda_8495_an_observer_never_campaigns() {
     let saved = HardState::new(5, None, with_an_observer(1));
     let mut node = One::new(config(3, 3).restore(saved));
     for at in 0..100 {
@@ -225,7 +225,7 @@ fn an_observer_never_campaigns() {
 
 /// The other side of it: what an observer says counts for nothing.
 #[test]
-fn the_votes_of_observers_do_not_count() {
+fn redpanda_8495_the_votes_of_observers_do_not_count() {
     let mut membership = Membership::initial([1, 2, 3]);
     membership.observers = vec![4, 5];
     let saved = HardState::new(5, None, membership);
@@ -247,7 +247,7 @@ fn the_votes_of_observers_do_not_count() {
 
 /// tikv/raft-rs#57, etcd-io/etcd#10998: a promoted learner that had not heard of it refused the vote that was needed.
 #[test]
-fn who_has_not_heard_of_its_promotion_votes_all_the_same() {
+fn raft_rs_57_who_has_not_heard_of_its_promotion_votes_all_the_same() {
     let saved = HardState::new(5, None, with_an_observer(1));
     let mut node = One::new(config(3, 3).restore(saved));
     node.wait(ELECTION_TIMEOUT);

@@ -13,6 +13,7 @@ fn is_leader(node: &One) -> bool {
 }
 
 /// To the nanosecond, counted from the sending of the last ping that a quorum answered, and the owner is told.
+/// (6.2-1)
 #[test]
 fn a_leader_without_a_quorum_steps_down_at_the_end_of_its_leadership_timeout() {
     let mut node = One::leader_with_lease(3);

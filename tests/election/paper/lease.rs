@@ -10,6 +10,7 @@ use crate::one::{
 use crate::world::{World, ms};
 
 /// "start" is the sending of the heartbeat, not the coming of its answers.
+/// (6.4.1-2)
 #[test]
 fn the_lease_is_counted_from_the_sending() {
     let mut node = One::leader(3);
@@ -38,6 +39,7 @@ fn an_answer_that_took_too_long_gives_no_lease() {
     assert!(!node.leads());
 }
 
+/// (6.4.1-1)
 #[test]
 fn a_new_leader_has_no_lease_before_the_first_confirmation() {
     for size in 2..=7 {
@@ -128,6 +130,7 @@ fn an_answer_of_an_older_term_does_not_count() {
 
 /// What the lease relies on: the followers' window begins when the ping arrives, so it ends later. The clocks of
 /// leader and followers are apart by as much as the bound allows (the world refuses two leases at once).
+/// (6.4.1-3)
 #[test]
 fn no_two_leases_overlap_with_clocks_at_the_bound() {
     for seed in 0..60 {

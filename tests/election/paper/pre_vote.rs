@@ -3,7 +3,7 @@
 //! sufficiently up-to-date, and the voters have not received heartbeats from a valid leader for at least a baseline
 //! election timeout)."
 
-use streamraft::{MessageKind, NodeType};
+use streamraft::{LogPosition, MessageKind, NodeType};
 
 use crate::one::{
     ELECTION_TIMEOUT, HEARTBEAT, MOMENT, One, ask_pre_vote, config, granted, is_vote_request,
@@ -45,6 +45,7 @@ fn a_node_that_is_cut_off_does_not_raise_its_term() {
     assert!(world.traffic[&(3, "pre-vote request")] > 1_000);
 }
 
+/// (9.6-1)
 #[test]
 fn a_majority_of_pre_votes_is_needed_before_the_term_rises() {
     for size in 2..=7 {
@@ -106,6 +107,7 @@ fn pre_votes_are_no_votes() {
 }
 
 /// "the voters have not received heartbeats from a valid leader for at least a baseline election timeout"
+/// (9.6-3)
 #[test]
 fn a_pre_vote_is_withheld_while_a_leader_is_heard() {
     let mut node = One::follower(3, 3, 1, 1);
@@ -119,6 +121,7 @@ fn a_pre_vote_is_withheld_while_a_leader_is_heard() {
 
 /// A candidate whose leader is dead asks voters that heard the last ping a moment later than it did. They keep the
 /// question and answer when their window ends, so that no lost moment costs a whole timeout.
+/// (4.2.3-2)
 #[test]
 fn a_withheld_pre_vote_is_answered_when_the_window_ends() {
     let mut node = One::follower(3, 3, 1, 1);
@@ -206,4 +209,42 @@ fn a_candidate_learns_a_newer_term_from_a_refusal() {
 
     assert_eq!(node.state().term(), 6);
     assert!(out.round_asked().is_some_and(|next| next != round));
+}
+
+/// "if the candidate's log is sufficiently up-to-date" (9.6-2)
+#[test]
+fn a_pre_vote_is_refused_to_who_could_not_win() {
+    let mut node = One::restored(3, 3, 4, None);
+    node.election.set_position(LogPosition::new(4, 7));
+    let ask = |index| MessageKind::PreVoteRequest {
+        round: index,
+        position: LogPosition::new(4, index),
+        priority: 0,
+    };
+    assert_eq!(granted(&node.receive(2, 4, ask(6)).to(2)), [false]);
+    assert_eq!(granted(&node.receive(2, 4, ask(7)).to(2)), [true]);
+}
+
+/// "The Pre-Vote algorithm solves the issue of a partitioned server disrupting the cluster when it rejoins": the others
+/// hear their leader, so it gets no pre-vote, and when it hears the leader itself it follows, in the same term. (9.6-4)
+#[test]
+fn a_node_that_rejoins_disturbs_nobody() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, &[1, 2, 3], |config| config);
+        world.delay = (ms(1), ms(10));
+        let leader = world.settle(ms(5_000));
+        let alone = leader % 3 + 1;
+        let others: Vec<u64> = (1..=3).filter(|id| *id != alone).collect();
+        world.partition(&[&others, &[alone]]);
+        world.run(ms(20_000 + 17 * seed));
+        assert_eq!(world.state(alone).node_type(), NodeType::Candidate);
+        world.heal();
+
+        let took = world.run_until(ms(1_000), |world| world.settled() == Some(leader));
+
+        assert!(took.is_some_and(|took| took <= ms(120)), "{took:?}");
+        world.run(ms(20_000));
+        assert_eq!((world.settled(), world.history.len()), (Some(leader), 1));
+        assert_eq!(world.state(alone).term(), 1);
+    }
 }

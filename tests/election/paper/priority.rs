@@ -29,6 +29,7 @@ fn the_highest_priority_that_is_alive_leads() {
 }
 
 /// A leader hands over to a better one only after it has seen it for an election timeout, once, and in order.
+/// (3.10-8)
 #[test]
 fn a_leader_hands_over_to_a_higher_priority() {
     for seed in 0..20 {

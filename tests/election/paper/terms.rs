@@ -1,8 +1,9 @@
 //! Paper section 5.1: terms.
 
-use streamraft::{MessageKind, NodeType};
+use streamraft::{Config, MessageKind, NodeType};
 
 use crate::one::{One, ask_pre_vote, ask_vote, granted, ping, pong, vote};
+use crate::world::{World, ms};
 
 /// A node of three in each role, all in term 1 (the one that is asking for pre-votes: in term 0).
 fn in_every_role() -> [One; 4] {
@@ -16,6 +17,7 @@ fn in_every_role() -> [One; 4] {
 
 /// "If one server's current term is smaller than the other's, then it updates its current term to the larger value."
 /// "If a candidate or leader discovers that its term is out of date, it immediately reverts to follower state."
+/// (5.1-2) (5.1-3)
 #[test]
 fn whoever_hears_of_a_larger_term_takes_it_and_follows() {
     for (one, kind) in in_every_role()
@@ -38,6 +40,7 @@ fn whoever_hears_of_a_larger_term_takes_it_and_follows() {
 }
 
 /// The same for a request for a vote, where no vote is withheld.
+/// (5.1-2)
 #[test]
 fn a_request_for_a_vote_brings_its_term() {
     let (mut pre_candidate, _) = One::pre_candidate(3);
@@ -56,6 +59,7 @@ fn a_request_for_a_vote_brings_its_term() {
 
 /// "If a server receives a request with a stale term number, it rejects the request." The rejection bears the newer
 /// term, so that whoever asked learns it.
+/// (5.1-4)
 #[test]
 fn a_request_of_a_stale_term_is_rejected_with_the_newer_term() {
     let mut node = One::restored(3, 3, 5, None);
@@ -94,6 +98,7 @@ fn a_stale_leader_learns_from_the_answers_that_it_is_over() {
 }
 
 /// Terms only grow: nothing of an older term, and no answer, takes a node back.
+/// (5.1-1)
 #[test]
 fn no_message_of_an_older_term_changes_the_term() {
     for term in 0..5 {
@@ -115,4 +120,52 @@ fn no_message_of_an_older_term_changes_the_term() {
             assert_eq!(state.node_type(), NodeType::Follower);
         }
     }
+}
+
+/// "Raft ensures that there is at most one leader in a given term." Here with drawn lots and votes that split: the world
+/// refuses a second leader of a term at every step, and no term is led twice. (5.1-5)
+#[test]
+fn a_term_has_at_most_one_leader() {
+    let mut terms = 0;
+    for seed in 0..50 {
+        let mut world = World::new(seed, &[1, 2, 3, 4], Config::lottery);
+        world.delay = (ms(1), ms(60));
+        world.loss = 10;
+        for _ in 0..6 {
+            let leader = world.settle(ms(60_000));
+            world.kill(leader);
+            world.run(ms(1_500));
+            world.start(leader);
+        }
+        let led: Vec<u64> = world.history.iter().map(|(_, _, term)| *term).collect();
+        assert!(led.is_sorted_by(|one, next| one < next), "{led:?}");
+        terms += led.len();
+    }
+    assert!(terms >= 300, "only {terms} terms were led");
+}
+
+/// "In some situations an election will result in a split vote. In this case the term will end with no leader; a new term
+/// (with a new election) will begin shortly." (5.1-6)
+#[test]
+fn a_split_vote_ends_its_term_and_a_new_one_begins_shortly() {
+    let mut split = 0;
+    for seed in 0..200 {
+        let mut world = World::new(seed, &[1, 2, 3, 4], |config| {
+            config.lottery().random_timeout(ms(40)).bootstrap()
+        });
+        world.delay = (ms(5), ms(30));
+
+        let took = world.run_until(ms(60_000), |world| world.settled().is_some());
+
+        assert!(took.is_some(), "seed {seed}: {world}");
+        let (_, _, term) = world.history[0];
+        if term > 1 {
+            split += 1;
+            // Two of four voted for one candidate, and two did not.
+            let most = (1..=4).map(|id| world.votes_for(id, 1)).max();
+            assert!(most <= Some(2), "seed {seed}: {most:?}");
+            assert!(took <= Some(ms(3_000 * term)), "seed {seed}: {took:?}");
+        }
+    }
+    assert!(split > 5, "only {split} elections were split");
 }

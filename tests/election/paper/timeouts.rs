@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use streamraft::{Config, NodeType};
 
 use crate::one::{
-    ELECTION_TIMEOUT, HEARTBEAT, MOMENT, One, ask_vote, config, granted, is_pre_vote_request,
-    just_before, ping, ping_ranked, pre_vote, vote,
+    ELECTION_TIMEOUT, HEARTBEAT, MOMENT, One, ask_vote, config, granted, is_ping,
+    is_pre_vote_request, just_before, ping, ping_ranked, pre_vote, saved, vote,
 };
 use crate::world::ms;
 
 /// "A server remains in follower state as long as it receives valid RPCs from a leader or candidate."
+/// (5.1-8) (5.2-2)
 #[test]
 fn a_follower_that_hears_its_leader_never_campaigns() {
     let mut node = One::follower(3, 3, 1, 1);
@@ -32,6 +33,7 @@ fn a_voter_waits_anew_for_the_candidate_that_it_voted_for() {
 
 /// "If a follower receives no communication over a period of time called the election timeout, then it assumes there is
 /// no viable leader and begins an election to choose a new leader."
+/// (5.2-4) (4.2.3-3)
 #[test]
 fn a_follower_campaigns_after_an_election_timeout_of_silence_and_not_before() {
     for seed in 0..100 {
@@ -48,6 +50,7 @@ fn a_follower_campaigns_after_an_election_timeout_of_silence_and_not_before() {
 
 /// "Election timeouts are chosen randomly from a fixed interval": here from one election timeout to that plus the
 /// spread, for who was told no rank.
+/// (5.2-14)
 #[test]
 fn timeouts_are_spread_over_the_whole_interval() {
     let mut waits = BTreeSet::new();
@@ -68,6 +71,7 @@ fn timeouts_are_spread_over_the_whole_interval() {
 
 /// "Each candidate restarts its randomized election timeout at the start of an election": a new draw each time, also
 /// for a node whose turn is fixed.
+/// (5.2-15)
 #[test]
 fn every_campaign_draws_its_own_time() {
     for tune in [|config: Config<u64>| config, Config::lottery] {
@@ -97,6 +101,7 @@ fn next_campaign(node: &mut One, before: Option<u64>) -> (u64, Instant) {
 
 /// "When this happens, each candidate will time out and start a new election by incrementing its term and initiating
 /// another round of `RequestVote` RPCs." With pre-vote, the term waits until the pre-vote is won.
+/// (5.2-13)
 #[test]
 fn a_candidate_without_a_majority_starts_over_in_the_next_term() {
     let mut node = One::candidate(5);
@@ -117,6 +122,7 @@ fn a_candidate_without_a_majority_starts_over_in_the_next_term() {
 }
 
 /// A candidate does not wait for its whole time when an answer is lost: it asks again, but only who has not granted.
+/// (5.1-7)
 #[test]
 fn a_candidate_asks_those_who_have_not_granted_again_at_every_heartbeat() {
     let (mut node, round) = One::pre_candidate(5);
@@ -152,4 +158,34 @@ fn a_ranked_follower_waits_an_election_timeout_and_then_its_turn() {
     node.receive(1, 1, ping_ranked(0, 2));
     node.wait(ELECTION_TIMEOUT);
     assert_eq!(granted(&node.receive(2, 2, ask_vote()).to(2)), [true]);
+}
+
+/// "When servers start up, they begin as followers": a new one, and one that was a leader when it went down. (5.2-1)
+#[test]
+fn a_server_begins_as_a_follower() {
+    let led = saved(7, Some(1), 3);
+    for config in [
+        config(1, 3),
+        config(1, 3).bootstrap(),
+        config(1, 3).restore(led),
+    ] {
+        let mut node = One::new(config);
+        let state = node.state();
+        assert_eq!(state.node_type(), NodeType::Follower);
+        assert_eq!((state.leader(), state.lease()), (None, None));
+        assert_eq!(node.drain().0, [], "and it has nothing to say");
+    }
+}
+
+/// "Leaders send periodic heartbeats [...] to all followers in order to maintain their authority." (5.2-3)
+#[test]
+fn a_leader_pings_everyone_at_every_interval() {
+    let mut node = One::leader_with_lease(5);
+    for beat in 1..100 {
+        let early = node.wait_answered(just_before(HEARTBEAT), &[2, 3]);
+        assert_eq!(early.0, [], "beat {beat}");
+        let out = node.wait_answered(MOMENT, &[2, 3]);
+        assert_eq!(out.receivers(is_ping), [2, 3, 4, 5], "beat {beat}");
+    }
+    assert_eq!(node.state().node_type(), NodeType::Leader);
 }

@@ -11,6 +11,7 @@ use crate::world::{World, ms};
 
 /// "a leader would need to expire its lease before transferring leadership" (6.4.1). So its owner is told first:
 /// whoever takes one item at a time has stopped leading before the order is out.
+/// (6.4.1-4) (3.10-3)
 #[test]
 fn the_lease_is_given_up_before_the_order_comes_out() {
     for command in [Command::Transfer(2), Command::Resign, Command::Stop] {
@@ -33,6 +34,7 @@ fn the_lease_is_given_up_before_the_order_comes_out() {
 
 /// "This request has the same effect as the target server's election timer firing: the target server starts a new
 /// election (incrementing its term and becoming a candidate)."
+/// (3.10-4)
 #[test]
 fn the_target_starts_an_election_at_once() {
     let mut node = One::follower(2, 3, 1, 1);
@@ -87,6 +89,7 @@ fn a_transfer_takes_a_few_message_delays() {
 
 /// "2. The prior leader fully updates the target server's log to match its own". Until then there is no order, and as
 /// soon as the target is level there is.
+/// (3.10-1) (3.10-2)
 #[test]
 fn the_order_waits_until_the_target_has_caught_up() {
     let mut node = One::leader_with_lease(3);
@@ -103,6 +106,7 @@ fn the_order_waits_until_the_target_has_caught_up() {
 
 /// "If leadership transfer does not complete after about an election timeout, the prior leader aborts the transfer and
 /// resumes accepting client requests." Nothing was ordered, so it resumes in its term and with its lease.
+/// (3.10-6)
 #[test]
 fn a_transfer_that_was_never_ordered_lapses_and_the_lease_is_back() {
     let mut node = One::leader_with_lease(3);
@@ -306,4 +310,42 @@ fn the_new_leader_has_its_own_lease() {
     );
     node.receive(1, 2, pong(0));
     assert_eq!(node.state().lease(), Some(node.now + LEASE_SPAN));
+}
+
+/// "Its next message to the prior leader will include its new term number, causing the prior leader to step down. At this
+/// point, leadership transfer is complete." (3.10-5)
+#[test]
+fn the_prior_leader_steps_down_by_the_targets_next_message() {
+    let mut node = One::leader_with_lease(3);
+    node.command(Command::Transfer(2)).expect("it leads");
+
+    let out = node.receive(2, 2, ask_vote_marked());
+
+    let state = &out.states()[0];
+    assert_eq!((state.node_type(), state.term()), (NodeType::Follower, 2));
+    assert_eq!(state.transferring_to(), None);
+    assert_eq!(granted(&out.to(2)), [true]);
+}
+
+/// The prior leader may have been mistaken, and its target obeys after all, when the transfer has lapsed: "at worst this
+/// mistake will result in an extra election". (3.10-7)
+#[test]
+fn a_target_that_obeys_late_costs_one_election_at_most() {
+    for seed in 0..50 {
+        let mut world = World::new(seed, &[1, 2, 3], |config| config);
+        world.delay = (ms(1), ms(5));
+        let leader = world.settle(ms(5_000));
+        let to = leader % 3 + 1;
+        world.run(ms(500));
+        // The order waits in the target's socket until the transfer has lapsed and the leader was elected anew.
+        world.pause(to, ms(900 + 5 * seed));
+        world
+            .command(leader, Command::Transfer(to))
+            .expect("it leads");
+        world.run(ms(5_000));
+
+        assert!(world.settled().is_some(), "seed {seed}: {world}");
+        // The first leader, that leader anew, and one more.
+        assert!(world.history.len() <= 3, "seed {seed}: {:?}", world.history);
+    }
 }

@@ -11,6 +11,7 @@ use crate::one::{
 
 /// "To begin an election, a follower increments its current term and transitions to candidate state. It then votes
 /// for itself and issues `RequestVote` RPCs in parallel to each of the other servers in the cluster."
+/// (5.2-5) (5.2-6)
 #[test]
 fn a_candidate_increments_its_term_votes_for_itself_and_asks_everyone() {
     for size in 2..=7 {
@@ -34,6 +35,7 @@ fn a_candidate_increments_its_term_votes_for_itself_and_asks_everyone() {
 
 /// "A candidate wins an election if it receives votes from a majority of the servers in the full cluster for the same
 /// term."
+/// (5.2-7)
 #[test]
 fn a_majority_of_the_full_cluster_elects_and_no_fewer() {
     for size in 2..=9 {
@@ -96,6 +98,7 @@ fn a_candidate_does_not_count_on_who_answered_no_pre_vote() {
 }
 
 /// "Each server will vote for at most one candidate in a given term, on a first-come-first-served basis."
+/// (5.2-8)
 #[test]
 fn one_vote_a_term_for_who_comes_first() {
     let mut node = One::restored(3, 5, 1, None);
@@ -184,6 +187,7 @@ fn a_refusal_that_comes_late_takes_no_vote_back() {
 /// "If the leader's term (included in its RPC) is at least as large as the candidate's current term, then the
 /// candidate recognizes the leader as legitimate and returns to follower state. If the term in the RPC is smaller than
 /// the candidate's current term, then the candidate rejects the RPC and continues in candidate state."
+/// (5.2-11) (5.2-12)
 #[test]
 fn a_candidate_follows_the_leader_of_its_term_or_a_newer_one() {
     for (term, follows) in [(0, false), (1, true), (2, true)] {
@@ -223,6 +227,7 @@ fn a_candidate_that_follows_keeps_its_vote() {
 
 /// "Once a candidate wins an election, it becomes leader. It then sends heartbeat messages to all of the other servers
 /// to establish its authority and prevent new elections."
+/// (5.2-9) (5.2-10)
 #[test]
 fn a_new_leader_pings_everyone_at_once() {
     for size in 2..=7 {
@@ -242,6 +247,7 @@ fn a_new_leader_pings_everyone_at_once() {
 /// Section 5.4.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate". "If the
 /// logs have last entries with different terms, then the log with the later term is more up-to-date. If the logs end
 /// with the same term, then whichever log is longer is more up-to-date."
+/// (5.4.1-1) (5.4.1-2)
 #[test]
 fn a_candidate_whose_log_is_behind_gets_no_vote() {
     let cases = [

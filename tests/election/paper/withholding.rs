@@ -1,15 +1,16 @@
 //! Thesis section 4.2.3: "if a server receives a `RequestVote` request within the minimum election timeout of hearing
 //! from a current leader, it does not update its term or grant its vote." The leader's lease (6.4.1) relies on it.
 
-use streamraft::{Command, MessageKind, NodeType};
+use streamraft::{Command, Message, MessageKind, NodeType};
 
 use crate::one::{
     ELECTION_TIMEOUT, HEARTBEAT, LEASE_SPAN, MOMENT, One, ask_pre_vote, ask_vote, ask_vote_marked,
     config, granted, is_pre_vote_request, is_vote_request, just_before, ping, pre_vote, saved,
     vote,
 };
-use crate::world::ms;
+use crate::world::{World, ms};
 
+/// (4.2.3-1)
 #[test]
 fn a_withheld_request_leaves_the_term_and_the_vote() {
     let mut node = One::follower(3, 3, 1, 1);
@@ -93,6 +94,7 @@ fn a_node_withholds_after_a_restart() {
 }
 
 /// "I have permission to disrupt the leader—it told me to!"
+/// (4.2.3-5)
 #[test]
 fn the_transfer_mark_lets_a_request_pass() {
     let mut follower = One::follower(3, 3, 1, 1);
@@ -182,5 +184,29 @@ fn both_kinds_of_votes_are_withheld_alike() {
             assert_eq!(granted(&node.receive(2, 2, kind).to(2)), [false]);
         }
         node.receive(1, 1, ping(0));
+    }
+}
+
+/// "while a leader is able to get heartbeats to its cluster, it will not be deposed by larger term numbers": whoever asks,
+/// in whatever term, as often as it likes. (4.2.3-4)
+#[test]
+fn a_leader_that_is_heard_is_not_deposed_by_larger_terms() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, &[1, 2, 3], |config| config);
+        world.delay = (ms(1), ms(10));
+        let leader = world.settle(ms(5_000));
+        world.run(ms(500));
+        let noisy = leader % 3 + 1;
+        for term in 2..200 {
+            for to in (1..=3).filter(|id| *id != noisy) {
+                let stamp = world.state(noisy).hard_state().membership().stamp();
+                world.inject(noisy, to, Message::new(term, stamp, ask_vote()));
+                world.inject(noisy, to, Message::new(term, stamp, ask_pre_vote(term)));
+            }
+            world.run(ms(37));
+            assert_eq!(world.leader(), Some(leader), "seed {seed}: {world}");
+        }
+        assert_eq!(world.history.len(), 1, "seed {seed}");
+        assert_eq!(world.state(leader).term(), 1);
     }
 }

@@ -482,7 +482,7 @@ async fn leadership_ends_on_time_in_a_task_without_budget() {
     drive(&mut node, ms(5)).await;
     let mut guarded = stream::repeat(7).while_leader(&leadership);
     assert_eq!(guarded.next().await, Some(7));
-    let mut work = std::pin::pin!(leadership.run(|_| std::future::pending::<()>()));
+    let mut work = pin!(leadership.run(|_| pending::<()>()));
     assert_eq!(work.as_mut().now_or_never(), None);
     tokio::time::advance(ms(100)).await;
     let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();

@@ -1,5 +1,6 @@
 //! What stands around a node: each a value that owns what it wraps and is polled by its owner.
 
+mod both;
 mod durable;
 pub(crate) mod lane;
 pub(crate) mod leadership;
@@ -9,6 +10,7 @@ mod over;
 mod router;
 mod while_leader;
 
+pub use both::{Both, both};
 pub use durable::{Durable, Node};
 pub use leadership::{Leadership, Token};
 pub use lossy::{Lossy, lossy};

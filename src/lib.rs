@@ -157,8 +157,8 @@ mod state;
 mod store;
 
 pub use combinator::{
-    Durable, Leadership, Lossy, Node, Over, OverError, Router, Token, WhileLeader, WhileLeaderExt,
-    lossy,
+    Both, Durable, Leadership, Lossy, Node, Over, OverError, Router, Token, WhileLeader,
+    WhileLeaderExt, both, lossy,
 };
 pub use config::Config;
 pub use election::Election;

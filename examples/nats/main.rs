@@ -19,7 +19,6 @@
 //!
 //! The client has two tasks of its own. The node, its transport and this program have none.
 
-mod both;
 #[path = "../transports/bytes.rs"]
 mod bytes;
 #[path = "../transports/story.rs"]
@@ -36,11 +35,10 @@ use async_nats::message::OutboundMessage;
 use async_nats::{Client, ConnectOptions, Event, Subject};
 use clap::Parser;
 use futures::{SinkExt, StreamExt, stream};
-use streamraft::{Message, NodeId};
+use streamraft::{Message, NodeId, both};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use both::Both;
 use story::{CLUSTER, Failure, Story, Transport, exit_code, nodes, print};
 
 /// Three nodes that elect a leader by messages over a NATS server.
@@ -136,7 +134,7 @@ async fn transport(url: &str, me: &NodeId) -> Result<impl Transport + use<>, Fai
         let connected = client.connection_state() == State::Connected;
         stream::iter(connected.then(|| say(&to, &me, message)))
     });
-    Ok(Both::new(from_peers, to_peers))
+    Ok(both(from_peers.boxed(), Box::pin(to_peers)))
 }
 
 fn say(to: &NodeId, me: &NodeId, message: Message) -> Result<OutboundMessage, Failure> {

@@ -1,6 +1,8 @@
 //! The election rules on virtual time.
 
 mod chaos;
+mod details;
+mod end_of_terms;
 mod failover;
 mod faults;
 mod knowledge;

@@ -10,6 +10,7 @@ mod hand;
 mod lapse;
 mod mistakes;
 mod order;
+mod surface;
 mod tasks;
 mod time;
 mod traits;

@@ -8,7 +8,7 @@ use crate::error::ConfigError;
 use crate::id::{Id, NodeId};
 use crate::state::HardState;
 
-pub(crate) use settings::{MAX_TERM_JUMP, Settings};
+pub(crate) use settings::{MAX_TERM, MAX_TERM_JUMP, Settings};
 
 /// The settings of one node. What is not set has a default that works on a local network.
 ///

@@ -205,6 +205,8 @@ pub enum Error {
         /// To whom.
         to: String,
     },
+    /// `force_nodes` in the last term that there is. Only forged messages lead there.
+    LastTerm,
 }
 
 impl fmt::Display for Error {
@@ -243,6 +245,9 @@ impl fmt::Display for Error {
                     "transfer: leadership is already being handed over to {to}"
                 )
             }
+            Self::LastTerm => f.write_str(
+                "force_nodes: there is no higher term left: forged messages have used the counter up",
+            ),
         }
     }
 }

@@ -161,7 +161,7 @@ impl<I: Id> TinyRaft<I> {
     /// time. Make sure that they do not run.
     ///
     /// # Errors
-    /// An empty list, an id that stands twice, too many nodes, a stopped node.
+    /// An empty list, an id that stands twice, too many nodes, a stopped node, no term left.
     pub fn force_nodes(&mut self, nodes: impl IntoIterator<Item = I>) -> Result<(), Error> {
         let result = self
             .election

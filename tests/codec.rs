@@ -537,3 +537,20 @@ fn a_frame_without_payload_is_a_sign_of_life_and_skipped() {
     assert_eq!(codec.decode(&mut bytes).expect("well formed"), None);
     assert!(bytes.is_empty());
 }
+
+#[test]
+fn a_frame_too_short_for_a_hello_is_refused_by_its_length_wherever_the_stream_is_cut() {
+    for len in 0..4_u8 {
+        let mut bytes = vec![0, 0, 0, len];
+        bytes.extend_from_slice(&b"\xf5srh\x01more"[..]);
+        for cut in 0..=bytes.len() {
+            let decoded = HelloCodec::<u64>::new().decode(&mut BytesMut::from(&bytes[..cut]));
+            if cut < 4 {
+                assert!(matches!(decoded, Ok(None)), "{len} bytes, cut at {cut}");
+            } else {
+                let refused = matches!(decoded, Err(CodecError::NotHello { .. }));
+                assert!(refused, "{len} bytes, cut at {cut}: {decoded:?}");
+            }
+        }
+    }
+}

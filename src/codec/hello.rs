@@ -61,8 +61,8 @@ impl<I> Hello<I> {
 /// Encoding: [`CodecError::FrameTooLong`] if name and id take more than 1 KiB, [`CodecError::NotSendable`] for an id
 /// that does not serialize. The buffer is then as it was.
 ///
-/// Decoding: [`CodecError::NotHello`] as soon as the first bytes tell (a length over 1 KiB, or another start than
-/// those four bytes), [`CodecError::Version`], [`CodecError::Malformed`], and at the end of the stream
+/// Decoding: [`CodecError::NotHello`] as soon as the first bytes tell (a length under 4 bytes or over 1 KiB, or another
+/// start than those four bytes), [`CodecError::Version`], [`CodecError::Malformed`], and at the end of the stream
 /// [`CodecError::Truncated`].
 #[derive(Clone, Debug)]
 pub struct HelloCodec<I = NodeId> {
@@ -97,10 +97,10 @@ impl<I: Id + DeserializeOwned> Decoder for HelloCodec<I> {
     type Error = CodecError;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Hello<I>>, CodecError> {
-        // A payload too short for the magic is judged by what follows it: no hello either way.
-        let too_long = frame::announced(src).is_some_and(|len| len > MAX_HELLO_LEN);
+        let is_len = |len| (MAGIC.len()..=MAX_HELLO_LEN).contains(&len);
+        let wrong_len = frame::announced(src).is_some_and(|len| !is_len(len));
         let mut start = src.iter().skip(LEN_BYTES).zip(&MAGIC);
-        if too_long || start.any(|(found, expected)| found != expected) {
+        if wrong_len || start.any(|(found, expected)| found != expected) {
             return Err(CodecError::NotHello {
                 start: src.iter().copied().take(SHOWN).collect(),
             });

@@ -20,6 +20,9 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// to get this far, and a forger needs sixteen million messages to use the counter up.
 pub(crate) const MAX_TERM_JUMP: u64 = 1 << 40;
 
+/// The last term. Nobody is heard, restored or elected in a later one, so that the counter never runs over.
+pub(crate) const MAX_TERM: u64 = u64::MAX - MAX_TERM_JUMP;
+
 /// Checked settings: what the election rules read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Settings<I> {
@@ -151,7 +154,7 @@ fn check_times<I: Id>(config: &Config<I>) -> Result<(), ConfigError> {
 }
 
 fn check_restored<I: Id>(saved: &HardState<I>) -> Result<(), ConfigError> {
-    if saved.term > u64::MAX - MAX_TERM_JUMP {
+    if saved.term > MAX_TERM {
         return Err(ConfigError::RestoredTerm { term: saved.term });
     }
     let membership = &saved.membership;

@@ -6,7 +6,7 @@ use super::peer::{Knowledge, Peer};
 use super::receive::Drop;
 use super::timer::Timer;
 use super::{Election, Role};
-use crate::config::MAX_TERM_JUMP;
+use crate::config::MAX_TERM;
 use crate::id::Id;
 use crate::membership::{Tally, tally};
 use crate::message::{MessageKind, Slot};
@@ -56,23 +56,25 @@ impl<I: Id> Election<I> {
             self.outbox.announce |= self.state.leader.take().is_some();
             return;
         }
-        if self.term() >= u64::MAX - MAX_TERM_JUMP {
+        if self.term() >= MAX_TERM {
             return;
         }
         self.has_failed |= matches!(self.role, Role::Candidate(_));
         self.enter(now, Stage::PreVote, false);
     }
 
-    /// Asks for votes in the next term; with the transfer mark when the leader has given its lease up for it.
-    pub(super) fn stand(&mut self, now: Instant, transfer: bool) {
-        let Some(term) = self.term().checked_add(1) else {
-            return;
-        };
+    /// Asks for votes in the next term; with the transfer mark when the leader has given its lease up for it. `false`:
+    /// this is the last term.
+    pub(super) fn stand(&mut self, now: Instant, transfer: bool) -> bool {
+        if self.term() >= MAX_TERM {
+            return false;
+        }
         let hard_state = &mut self.state.hard_state;
-        hard_state.term = term;
+        hard_state.term += 1;
         hard_state.voted_for = Some(self.settings.me.clone());
         self.unsend(Slot::Reply);
         self.enter(now, Stage::Vote, transfer);
+        true
     }
 
     /// Begins a campaign of either stage and the time that it has.
@@ -146,7 +148,10 @@ impl<I: Id> Election<I> {
     fn win(&mut self, now: Instant) {
         match &self.role {
             Role::Candidate(campaign) if campaign.stage == Stage::Vote => self.lead(now),
-            _ => self.stand(now, false),
+            // A candidate's term is not the last one: there is a next.
+            _ => {
+                self.stand(now, false);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::peer::{Knowledge, peers_of};
 use super::{Election, Role};
-use crate::config::MAX_TERM_JUMP;
+use crate::config::MAX_TERM;
 use crate::error::Error;
 use crate::id::Id;
 use crate::membership::{Membership, Step};
@@ -193,14 +193,17 @@ impl<I: Id> Election<I> {
     /// Installs these voters without asking anybody. See [`TinyRaft::force_nodes`](crate::TinyRaft::force_nodes).
     ///
     /// # Errors
-    /// An empty list, one that names a node twice, or a stopped node.
+    /// An empty list, one that names a node twice, a stopped node, or one in the last term.
     pub fn force_nodes(&mut self, now: Instant, nodes: Vec<I>) -> Result<(), Error> {
         if self.stopped {
             return Err(Error::Stopped);
         }
         let voters = checked(nodes)?;
+        if self.term() >= MAX_TERM {
+            return Err(Error::LastTerm);
+        }
         let term = self.term().saturating_add(FORCED_JUMP);
-        self.take_term(now, term.min(u64::MAX - MAX_TERM_JUMP));
+        self.take_term(now, term.min(MAX_TERM));
         let version = self.membership().version;
         let forced = Membership {
             term: self.term(),

@@ -7,7 +7,7 @@ use super::peer::{Knowledge, Peer, PreVoteAsk};
 use super::timer::Timer;
 use super::vote::VoteAsk;
 use super::{Election, Role};
-use crate::config::MAX_TERM_JUMP;
+use crate::config::{MAX_TERM, MAX_TERM_JUMP};
 use crate::id::Id;
 use crate::membership::SharedMembership;
 use crate::message::{Message, MessageKind};
@@ -51,10 +51,7 @@ impl<I: Id> Election<I> {
         if message.cluster != self.settings.cluster {
             return Err(Drop::ForeignCluster);
         }
-        let term_limit = self
-            .term()
-            .saturating_add(MAX_TERM_JUMP)
-            .min(u64::MAX - MAX_TERM_JUMP);
+        let term_limit = self.term().saturating_add(MAX_TERM_JUMP).min(MAX_TERM);
         if *from == self.settings.me || message.term > term_limit {
             return Err(Drop::Malformed);
         }

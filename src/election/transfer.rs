@@ -90,9 +90,8 @@ impl<I: Id> Election<I> {
         };
         self.state.transferring_to = None;
         self.outbox.announce = true;
-        if handover.ordered {
-            self.stand(now, true);
-        } else {
+        // In the last term nobody can be elected by a late order either.
+        if !handover.ordered || !self.stand(now, true) {
             self.show_lease();
         }
     }
@@ -153,13 +152,15 @@ impl<I: Id> Election<I> {
             .get(at)
             .is_none_or(|peer| leader.is_some_and(|id| *id != peer.id));
         match &self.role {
-            Role::Leader(_) => Err(Drop::Malformed),
-            Role::Follower if from_another => Err(Drop::Malformed),
-            Role::Candidate(campaign) if campaign.has_stood() => Err(Drop::Stale),
-            Role::Follower | Role::Candidate(_) => {
-                self.stand(now, true);
-                Ok(())
-            }
+            Role::Leader(_) => return Err(Drop::Malformed),
+            Role::Follower if from_another => return Err(Drop::Malformed),
+            Role::Candidate(campaign) if campaign.has_stood() => return Err(Drop::Stale),
+            Role::Follower | Role::Candidate(_) => {}
+        }
+        if self.stand(now, true) {
+            Ok(())
+        } else {
+            Err(Drop::Malformed)
         }
     }
 

@@ -15,7 +15,6 @@ fn at(term: u64) -> One {
 }
 
 #[test]
-#[ignore = "open: it fails"]
 fn an_order_in_the_last_term_leaves_a_state_that_can_be_restored() {
     let mut one = at(LAST);
     let order = Message::new(LAST, Stamp::new(0, 1), MessageKind::TimeoutNow);
@@ -30,7 +29,6 @@ fn an_order_in_the_last_term_leaves_a_state_that_can_be_restored() {
 }
 
 #[test]
-#[ignore = "open: it fails"]
 fn voters_forced_in_the_last_term_forget_no_vote() {
     let mut one = at(LAST);
     let before = one.state().hard_state().clone();
@@ -44,7 +42,6 @@ fn voters_forced_in_the_last_term_forget_no_vote() {
 }
 
 #[test]
-#[ignore = "open: it fails"]
 fn forcing_voters_never_takes_the_term_back() {
     let mut one = at(LAST);
     let order = Message::new(LAST, Stamp::new(0, 1), MessageKind::TimeoutNow);

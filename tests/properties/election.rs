@@ -12,7 +12,7 @@ use streamraft::{
     ClusterTag, Command, Config, Election, Error, Inbound, Membership, Message, MessageKind, Stamp,
 };
 
-use script::{FORCED_JUMP, Group, Kind, Order, Script, Setup, Step, TERM_LIMIT};
+use script::{Group, Kind, Order, Script, Setup, Step};
 use watch::{Call, Watch};
 
 /// Checks everything that this module promises, on what these bytes stand for.
@@ -111,9 +111,6 @@ impl Subject {
             Step::AllowChange(allowed) => {
                 self.both(|node| node.allow_membership_change(*allowed));
             }
-            // Open: `tests/election/end_of_terms.rs`.
-            Step::Force(_) if self.term() > TERM_LIMIT - FORCED_JUMP => {}
-            Step::Restart if self.watch.saved().term() > TERM_LIMIT => {}
             Step::Force(group) => {
                 let _ = self.call(&Call::Force(group.ids()));
             }

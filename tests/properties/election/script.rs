@@ -8,9 +8,6 @@ use streamraft::{Config, HardState, LogPosition, Membership, Stamp};
 /// How far ahead of a node's own term a message may be, and how much of the counter is kept free.
 pub(crate) const TERM_LIMIT: u64 = u64::MAX - (1 << 40);
 
-/// By how much the term grows when voters are forced.
-pub(crate) const FORCED_JUMP: u64 = 1 << 20;
-
 #[derive(Arbitrary, Debug)]
 pub(crate) struct Script {
     pub(crate) setup: Setup,

@@ -7,6 +7,7 @@
 //! | [`leadership`] | What may a leader do, until when, and how does it end? |
 //! | [`membership`] | How do the voters change without a log? |
 //! | [`safety`] | Which claim stands on which rule, function and test? |
+//! | [`simulation`] | How do I test what I build on it, and what was tested here? |
 //! | [`recipes`] | How do I ...? |
 
 #[doc = include_str!("guide/architecture.md")]
@@ -23,6 +24,13 @@ pub mod membership {}
 
 #[doc = include_str!("guide/safety.md")]
 pub mod safety {}
+
+#[cfg_attr(feature = "sim", doc = include_str!("guide/simulation.md"))]
+#[cfg_attr(
+    not(feature = "sim"),
+    doc = "The chapter on the simulator comes with the feature `sim`."
+)]
+pub mod simulation {}
 
 #[doc = include_str!("guide/recipes.md")]
 pub mod recipes {}

@@ -153,6 +153,8 @@ mod membership;
 mod mesh;
 mod message;
 mod node;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod state;
 mod store;
 

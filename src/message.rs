@@ -152,7 +152,8 @@ pub enum MessageKind<I = NodeId> {
     },
     /// The answer to a `Ping`.
     Pong {
-        /// The round of the newest `Ping` from that leader.
+        /// The round of the newest `Ping` from that leader; `u64::MAX` if that one was of an older term than the
+        /// answer, which only tells that it is over.
         round: u64,
         /// How far the sender's log reaches.
         position: LogPosition,

@@ -7,6 +7,9 @@ use super::{Election, Role};
 use crate::id::Id;
 use crate::message::MessageKind;
 
+/// What a pong answers that only tells a leader of an older term that it is over. No ping has it.
+pub(super) const NO_ROUND: u64 = u64::MAX;
+
 impl<I: Id> Election<I> {
     /// Hears a leader's ping, follows it, and answers. A leader of an older term learns by the answer that it is
     /// over.
@@ -19,7 +22,8 @@ impl<I: Id> Election<I> {
         succession: Option<u32>,
     ) -> Result<(), Drop> {
         if term < self.term() {
-            self.answer_ping(at, round);
+            // Its round is one of another term: the same node may lead this one, and have sent that round in it too.
+            self.answer_ping(at, NO_ROUND);
             return Err(Drop::Stale);
         }
         if term > self.term() {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::follow::NO_ROUND;
 use super::peer::{Knowledge, Progress};
 use super::receive::Drop;
 use super::timer::Timer;
@@ -122,7 +123,7 @@ impl<I: Id> Election<I> {
         let Some(peer) = self
             .peers
             .get_mut(at)
-            .filter(|_| term == self.state.hard_state.term)
+            .filter(|_| term == self.state.hard_state.term && round != NO_ROUND)
         else {
             return Err(Drop::Stale);
         };

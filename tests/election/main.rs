@@ -12,4 +12,5 @@ mod newer;
 mod one;
 mod paper;
 mod priority;
+mod rounds;
 mod world;

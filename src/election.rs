@@ -100,20 +100,11 @@ impl<I: Id> Election<I> {
     /// The first rule that the settings break.
     pub fn new(config: Config<I>, now: Instant) -> Result<Self, ConfigError> {
         let (settings, hard_state) = Settings::new(config)?;
-        let peers = peers_of(&hard_state.membership, &settings.me, Vec::new(), false);
-        let state = NodeState {
-            node_type: NodeType::Follower,
-            leader: None,
-            followers: Vec::new(),
-            lease: None,
-            transferring_to: None,
-            waiting_for: Vec::new(),
-            hard_state,
-        };
+        let peers = peers_of(&hard_state.membership, &settings.me);
         let mut election = Self {
             draws: Draws::new(settings.seed, &settings.me),
             settings,
-            state,
+            state: NodeState::new(hard_state),
             role: Role::Follower,
             position: LogPosition::default(),
             peers,
@@ -159,10 +150,13 @@ impl<I: Id> Election<I> {
         }
         self.expire(now);
         match input {
-            Inbound::FromNode(from, message) => self.receive(now, &from, message),
-            Inbound::FromSelf(command) => return self.obey(now, command),
+            // By reference: moving a message about would cost as much as acting on it.
+            Inbound::FromNode(ref from, ref message) => {
+                self.receive(now, from, message);
+                Ok(())
+            }
+            Inbound::FromSelf(command) => self.obey(now, command),
         }
-        Ok(())
     }
 
     fn obey(&mut self, now: Instant, command: Command<I>) -> Result<(), Error> {
@@ -277,10 +271,8 @@ impl<I: Id> Election<I> {
         self.role = Role::Follower;
         self.unsend(Slot::Request);
         self.state.leader = None;
-        self.state.followers.clear();
         self.state.lease = None;
-        self.state.transferring_to = None;
-        self.state.waiting_for.clear();
+        self.state.clear_leading();
         self.rank = None;
         self.forget_withheld();
         self.timers = Timers::default();

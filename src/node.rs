@@ -239,14 +239,15 @@ impl<I: Id> Stream for TinyRaft<I> {
         }
         this.keep_waker(cx.waker());
         this.views.deal_with(this.election.state());
+        let mut deadline = this.election.poll_timeout();
         loop {
-            let deadline = this.election.poll_timeout();
             // The clock before the timer: a task without budget finds its timer pending though its time has come.
-            if deadline.is_some() {
+            if let Some(at) = deadline {
                 let now = now();
-                if deadline.is_some_and(|at| at <= now) {
+                if at <= now {
                     this.election.handle_timeout(now);
                     this.views.keep_up(this.election.state());
+                    deadline = this.election.poll_timeout();
                 }
             }
             if let Some(output) = this.election.poll_output() {
@@ -262,7 +263,7 @@ impl<I: Id> Stream for TinyRaft<I> {
                 this.alarm = Alarm::default();
                 return Poll::Ready(None);
             }
-            match this.election.poll_timeout() {
+            match deadline {
                 None => return Poll::Pending,
                 Some(at) => std::task::ready!(this.alarm.poll(at, cx)),
             }

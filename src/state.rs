@@ -94,11 +94,65 @@ impl<I: Id> HardState<I> {
 pub struct NodeState<I = NodeId> {
     pub(crate) node_type: NodeType,
     pub(crate) leader: Option<I>,
-    pub(crate) followers: Vec<I>,
     pub(crate) lease: Option<Instant>,
-    pub(crate) transferring_to: Option<I>,
-    pub(crate) waiting_for: Vec<I>,
     pub(crate) hard_state: HardState<I>,
+    leading: Option<Arc<Leading<I>>>,
+}
+
+/// What only a leader shows. Changes seldom and is shared, so that a state is small and its copy cheap.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Leading<I> {
+    followers: Vec<I>,
+    transferring_to: Option<I>,
+    waiting_for: Vec<I>,
+}
+
+impl<I> Leading<I> {
+    const NOTHING: Self = Self {
+        followers: Vec::new(),
+        transferring_to: None,
+        waiting_for: Vec::new(),
+    };
+}
+
+impl<I: Id> NodeState<I> {
+    /// The state of a node that has just started.
+    pub(crate) fn new(hard_state: HardState<I>) -> Self {
+        Self {
+            node_type: NodeType::Follower,
+            leader: None,
+            lease: None,
+            hard_state,
+            leading: None,
+        }
+    }
+
+    pub(crate) fn set_followers(&mut self, followers: Vec<I>) {
+        self.show(|leading| leading.followers = followers);
+    }
+
+    pub(crate) fn set_transferring_to(&mut self, to: Option<I>) {
+        self.show(|leading| leading.transferring_to = to);
+    }
+
+    pub(crate) fn set_waiting_for(&mut self, nodes: Vec<I>) {
+        self.show(|leading| leading.waiting_for = nodes);
+    }
+
+    /// No leader any more.
+    pub(crate) fn clear_leading(&mut self) {
+        self.leading = None;
+    }
+
+    fn show(&mut self, change: impl FnOnce(&mut Leading<I>)) {
+        let mut leading = self
+            .leading
+            .take()
+            .unwrap_or_else(|| Arc::new(Leading::NOTHING));
+        change(Arc::make_mut(&mut leading));
+        // Nothing to show has one form, so that states which show the same are equal.
+        self.leading = (*leading != Leading::NOTHING).then_some(leading);
+    }
 }
 
 impl<I: Id> NodeState<I> {
@@ -124,7 +178,9 @@ impl<I: Id> NodeState<I> {
     /// answer comes and at every heartbeat. Empty in all others.
     #[must_use]
     pub fn followers(&self) -> &[I] {
-        &self.followers
+        self.leading
+            .as_ref()
+            .map_or(&[], |leading| &leading.followers)
     }
 
     /// The voters.
@@ -158,7 +214,7 @@ impl<I: Id> NodeState<I> {
     /// In a leader: to whom leadership is being handed over. Back to `None` when that is over, taken or not.
     #[must_use]
     pub fn transferring_to(&self) -> Option<&I> {
-        self.transferring_to.as_ref()
+        self.leading.as_ref()?.transferring_to.as_ref()
     }
 
     /// The voters that were last wished for, as far as the wish has come to this node through a leader. Equal to
@@ -172,7 +228,9 @@ impl<I: Id> NodeState<I> {
     /// [`target`](Self::target). Empty when it waits for none.
     #[must_use]
     pub fn waiting_for(&self) -> &[I] {
-        &self.waiting_for
+        self.leading
+            .as_ref()
+            .map_or(&[], |leading| &leading.waiting_for)
     }
 
     /// What must survive a restart. Save it before anything behind it in the stream leaves this machine.
@@ -202,4 +260,25 @@ pub struct Stats {
     pub stale: u64,
     /// Votes and pre-votes that were withheld for a leader's sake.
     pub withheld: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_that_show_the_same_are_equal_whatever_was_shown_before() {
+        let fresh = NodeState::new(HardState::new(1, None, Membership::initial([1, 2, 3])));
+        let mut shown = fresh.clone();
+        shown.set_followers(vec![2]);
+        shown.set_waiting_for(vec![3]);
+        assert_eq!(
+            (shown.followers(), shown.waiting_for()),
+            (&[2][..], &[3][..])
+        );
+        assert_ne!(shown, fresh);
+        shown.set_followers(Vec::new());
+        shown.set_waiting_for(Vec::new());
+        assert_eq!(shown, fresh);
+    }
 }

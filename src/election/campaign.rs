@@ -206,7 +206,7 @@ impl<I: Id> Election<I> {
         term: u64,
         round: u64,
         granted: bool,
-        leader: Option<I>,
+        leader: Option<&I>,
     ) -> Result<(), Drop> {
         match &self.role {
             Role::Candidate(campaign)
@@ -284,14 +284,14 @@ impl<I: Id> Election<I> {
     }
 
     /// A voter refuses because it hears a leader: then that one leads, although this node does not hear it.
-    fn name_leader(&mut self, leader: Option<I>) {
+    fn name_leader(&mut self, leader: Option<&I>) {
         let (Role::Candidate(campaign), Some(leader)) = (&mut self.role, leader) else {
             return;
         };
-        if self.state.hard_state.membership.contains(&leader) && leader != self.settings.me {
+        if self.state.hard_state.membership.contains(leader) && *leader != self.settings.me {
             campaign.leader_named = true;
-            if self.state.leader.as_ref() != Some(&leader) {
-                self.state.leader = Some(leader);
+            if self.state.leader.as_ref() != Some(leader) {
+                self.state.leader = Some(leader.clone());
                 self.outbox.announce = true;
             }
         }

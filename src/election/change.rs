@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::peer::{Knowledge, peers_of};
+use super::peer::{Knowledge, carry_over, peers_of};
 use super::{Election, Role};
 use crate::config::MAX_TERM;
 use crate::error::Error;
@@ -118,8 +118,8 @@ impl<I: Id> Election<I> {
     }
 
     fn show_waiting(&mut self, nodes: Vec<I>) {
-        if self.state.waiting_for != nodes {
-            self.state.waiting_for = nodes;
+        if self.state.waiting_for() != nodes {
+            self.state.set_waiting_for(nodes);
             self.outbox.announce = true;
         }
     }
@@ -178,8 +178,17 @@ impl<I: Id> Election<I> {
             self.unsend(Slot::Request);
             self.unsend(Slot::Reply);
         }
-        let before = std::mem::take(&mut self.peers);
-        self.peers = peers_of(&membership, &self.settings.me, before, tell_leavers);
+        if has_the_members_of(self.membership(), &membership) {
+            // As most often: a new leader's stamp.
+            self.peers.retain(|peer| tell_leavers || !peer.leaving);
+            for peer in &mut self.peers {
+                peer.knowledge = Knowledge::Untold;
+            }
+        } else {
+            let peers = peers_of(&membership, &self.settings.me);
+            let before = std::mem::replace(&mut self.peers, peers);
+            carry_over(&mut self.peers, before, tell_leavers);
+        }
         self.recount();
         let old = self.membership();
         if (old.target_version, &old.target) != (membership.target_version, &membership.target) {
@@ -223,6 +232,10 @@ impl<I: Id> Election<I> {
     pub fn allow_membership_change(&mut self, allowed: bool) {
         self.change_allowed = allowed;
     }
+}
+
+fn has_the_members_of<I: Id>(before: &Membership<I>, next: &Membership<I>) -> bool {
+    before.voters == next.voters && before.observers == next.observers
 }
 
 /// The voters that are wished for, sorted.

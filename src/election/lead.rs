@@ -86,14 +86,10 @@ impl<I: Id> Election<I> {
             lead.last_sent = sent;
             lead.answered = 0;
         }
-        for at in 0..self.peers.len() {
-            let Some(peer) = self.peers.get(at) else {
-                continue;
-            };
-            if !peer.leaving {
-                let succession = peer.voter.then_some(peer.progress.rank);
-                self.send(at, MessageKind::Ping { round, succession });
-            }
+        for peer in self.peers.iter_mut().filter(|peer| !peer.leaving) {
+            let succession = peer.voter.then_some(peer.progress.rank);
+            self.outbox
+                .put(peer, MessageKind::Ping { round, succession });
         }
         self.order_handover();
         if self.is_alone() {
@@ -157,7 +153,8 @@ impl<I: Id> Election<I> {
         let Role::Leader(lead) = &mut self.role else {
             return;
         };
-        let limit = self.settings.election_timeout;
+        // Before the clock's own beginning nobody can have been heard last.
+        let oldest = now.checked_sub(self.settings.election_timeout);
         let mut gone = false;
         for peer in &mut self.peers {
             let progress = &mut peer.progress;
@@ -171,10 +168,11 @@ impl<I: Id> Election<I> {
                 progress.steadiness /= 2;
             }
             lead.ranks_stale |= before != progress.steadiness_class();
-            let silent = progress
-                .heard
-                .is_none_or(|at| now.saturating_duration_since(at) > limit);
-            if progress.live && silent {
+            let is_silent = || {
+                let heard = progress.heard;
+                heard.is_none_or(|at| oldest.is_some_and(|oldest| at < oldest))
+            };
+            if progress.live && is_silent() {
                 progress.live = false;
                 // It may come back without what it held, and then hear only who tells it anew.
                 peer.knowledge = Knowledge::Untold;
@@ -206,7 +204,8 @@ impl<I: Id> Election<I> {
                 .peers
                 .iter()
                 .filter(|peer| peer.progress.live && !peer.leaving);
-            self.state.followers = live.map(|peer| peer.id.clone()).collect();
+            let followers = live.map(|peer| peer.id.clone()).collect();
+            self.state.set_followers(followers);
             self.outbox.announce = true;
         }
     }

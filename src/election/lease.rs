@@ -81,7 +81,17 @@ impl<I: Id> Election<I> {
 
     /// Steps down if no quorum has confirmed this leader for a `leadership_timeout` (check-quorum, thesis 6.2).
     /// Looked at before anything else is done, so that a node which was not polled does not act on what ran out.
+    #[inline]
     pub(super) fn expire(&mut self, now: Instant) {
+        let is_leader = matches!(self.role, Role::Leader(_));
+        // The timer moves with every confirmation, so at nearly every input it says that there is time left.
+        if is_leader && self.timers.get(Timer::Expiry).is_none_or(|end| end <= now) {
+            self.step_down_unless_confirmed(now);
+        }
+    }
+
+    #[cold]
+    fn step_down_unless_confirmed(&mut self, now: Instant) {
         let Role::Leader(lead) = &self.role else {
             return;
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Election;
-use super::peer::Knowledge;
+use super::peer::{Knowledge, Peer};
 use crate::id::Id;
 use crate::membership::Membership;
 use crate::message::{Message, MessageKind, MsgRouter, Slot};
@@ -19,14 +19,22 @@ pub(super) struct Outbox {
     cursor: usize,
 }
 
-impl<I: Id> Election<I> {
+impl Outbox {
     /// Puts a message into its slot of this peer, in the place of an older one.
-    pub(super) fn send(&mut self, at: usize, kind: MessageKind<I>) {
-        let Some(peer) = self.peers.get_mut(at) else {
-            return;
-        };
+    #[inline]
+    pub(super) fn put<I: Id>(&mut self, peer: &mut Peer<I>, kind: MessageKind<I>) {
         if peer.slot(kind.slot()).replace(kind).is_none() {
-            self.outbox.waiting += 1;
+            self.waiting += 1;
+        }
+    }
+}
+
+impl<I: Id> Election<I> {
+    /// Puts a message into its slot of the peer at this place.
+    #[inline]
+    pub(super) fn send(&mut self, at: usize, kind: MessageKind<I>) {
+        if let Some(peer) = self.peers.get_mut(at) {
+            self.outbox.put(peer, kind);
         }
     }
 
@@ -54,66 +62,75 @@ impl<I: Id> Election<I> {
     ///
     /// A state comes out before every message that depends on it: whoever makes each item durable before taking
     /// the next one has written ahead.
+    #[inline]
     pub fn poll_output(&mut self) -> Option<MsgRouter<I>> {
-        if std::mem::take(&mut self.outbox.announce) {
-            tracing::debug!(
-                node = ?self.settings.me,
-                node_type = %self.state.node_type,
-                term = self.term(),
-                leader = ?self.state.leader,
-                "state"
-            );
-            return Some(MsgRouter::ToSelf(self.state.clone()));
+        // Every drain ends with a call that finds nothing: it costs its caller two comparisons.
+        if self.outbox.announce {
+            return Some(self.take_state());
         }
         if self.outbox.waiting == 0 {
             self.outbox.cursor = 0;
             return None;
         }
-        let (later, sooner) = (self.outbox.cursor..self.peers.len(), 0..self.outbox.cursor);
-        for at in later.chain(sooner) {
-            if let Some(message) = self.take_message(at) {
-                self.outbox.waiting -= 1;
-                self.outbox.cursor = at;
-                return Some(message);
-            }
-        }
-        None
+        let at = self.next_waiting()?;
+        self.outbox.waiting -= 1;
+        self.outbox.cursor = at;
+        self.take_message(at)
+    }
+
+    fn take_state(&mut self) -> MsgRouter<I> {
+        self.outbox.announce = false;
+        tracing::debug!(
+            node = ?self.settings.me,
+            node_type = %self.state.node_type,
+            term = self.term(),
+            leader = ?self.state.leader,
+            "state"
+        );
+        MsgRouter::ToSelf(self.state.clone())
+    }
+
+    /// The peer whose turn it is, of those for whom a message waits.
+    fn next_waiting(&self) -> Option<usize> {
+        let waits = |peer: &Peer<I>| peer.request.is_some() || peer.reply.is_some();
+        let cursor = self.outbox.cursor;
+        let later = self.peers.iter().skip(cursor).position(waits);
+        later
+            .map(|ahead| cursor + ahead)
+            .or_else(|| self.peers.iter().position(waits))
     }
 
     fn take_message(&mut self, at: usize) -> Option<MsgRouter<I>> {
-        let (term, stamp, cluster) = (self.term(), self.stamp(), self.settings.cluster);
-        let membership = &self.state.hard_state.membership;
         let peer = self.peers.get_mut(at)?;
         let kind = peer.request.take().or_else(|| peer.reply.take())?;
-        let wish = self
-            .wish
-            .as_ref()
-            .filter(|_| matches!(kind, MessageKind::Pong { .. }));
-        let told = match peer.knowledge {
+        let hard_state = &self.state.hard_state;
+        let membership = &hard_state.membership;
+        let told = match (peer.knowledge, &self.wish) {
             // A wish is said as the membership that it would make, under the stamp that both hold.
-            Knowledge::Holds => wish.map(|target| {
-                Arc::new(Membership {
+            (Knowledge::Holds, Some(target)) if matches!(kind, MessageKind::Pong { .. }) => {
+                Some(Arc::new(Membership {
                     target: target.clone(),
                     ..(**membership).clone()
-                })
-            }),
-            Knowledge::Untold | Knowledge::Told => {
-                peer.knowledge = Knowledge::Told;
-                Some(membership.clone())
+                }))
             }
+            (Knowledge::Holds, _) => None,
+            (Knowledge::Untold | Knowledge::Told, _) => {
+                peer.knowledge = Knowledge::Told;
+                Some(Arc::clone(membership))
+            }
+        };
+        let message = Message {
+            cluster: self.settings.cluster,
+            term: hard_state.term,
+            stamp: membership.stamp(),
+            membership: told,
+            kind,
         };
         let is_done = peer.leaving && peer.request.is_none() && peer.reply.is_none();
         let to = if is_done {
             self.peers.remove(at).id
         } else {
             peer.id.clone()
-        };
-        let message = Message {
-            cluster,
-            term,
-            stamp,
-            membership: told,
-            kind,
         };
         Some(MsgRouter::ToNode(to, message))
     }

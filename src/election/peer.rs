@@ -110,46 +110,47 @@ impl<I: Id> Peer<I> {
     }
 }
 
-/// The peers of a membership, sorted by id. What is known of those that were peers before is kept, except what
-/// they hold: this is another membership. Those who have left are kept only if they are to be told.
-pub(super) fn peers_of<I: Id>(
-    membership: &Membership<I>,
-    me: &I,
-    before: Vec<Peer<I>>,
-    tell_leavers: bool,
-) -> Vec<Peer<I>> {
+/// The peers of a membership, sorted by id.
+pub(super) fn peers_of<I: Id>(membership: &Membership<I>, me: &I) -> Vec<Peer<I>> {
     let voters = membership.voters.iter().map(|id| (id, true));
     let observers = membership.observers.iter().map(|id| (id, false));
-    let mut members: Vec<_> = voters
-        .chain(observers)
-        .filter(|(id, _)| *id != me)
+    let members = voters.chain(observers).filter(|(id, _)| *id != me);
+    let mut peers: Vec<_> = members
+        .map(|(id, voter)| Peer::new(id.clone(), voter))
         .collect();
-    members.sort();
-    let mut peers = Vec::with_capacity(members.len());
-    let mut known = before.into_iter().peekable();
-    let mut members = members.into_iter().peekable();
-    loop {
-        let next_member = members.peek().map(|(id, _)| *id);
-        // One who was a peer and comes before the next member is a member no more.
-        if let Some(peer) = known.next_if(|peer| next_member.is_none_or(|id| peer.id < *id)) {
-            if tell_leavers {
-                peers.push(Peer {
+    if !membership.observers.is_empty() {
+        peers.sort_by(|a, b| a.id.cmp(&b.id));
+    }
+    peers
+}
+
+/// Gives the peers of a new membership what is known of those that were peers before, except what they hold: this is
+/// another membership. Those who have left are kept only if they are to be told.
+pub(super) fn carry_over<I: Id>(
+    peers: &mut Vec<Peer<I>>,
+    before: Vec<Peer<I>>,
+    tell_leavers: bool,
+) {
+    for peer in before {
+        match peers.binary_search_by(|member| member.id.cmp(&peer.id)) {
+            Ok(at) => {
+                if let Some(member) = peers.get_mut(at) {
+                    *member = Peer {
+                        voter: member.voter,
+                        leaving: false,
+                        ..peer.anew()
+                    };
+                }
+            }
+            Err(at) if tell_leavers => peers.insert(
+                at,
+                Peer {
                     leaving: true,
                     voter: false,
                     ..peer.anew()
-                });
-            }
-            continue;
+                },
+            ),
+            Err(_) => {}
         }
-        let Some((id, voter)) = members.next() else {
-            return peers;
-        };
-        let peer = known.next_if(|peer| peer.id == *id).map(Peer::anew);
-        let peer = peer.unwrap_or_else(|| Peer::new(id.clone(), voter));
-        peers.push(Peer {
-            voter,
-            leaving: false,
-            ..peer
-        });
     }
 }

@@ -27,8 +27,8 @@ pub(super) enum Drop {
 }
 
 impl<I: Id> Election<I> {
-    pub(super) fn receive(&mut self, now: Instant, from: &I, message: Message<I>) {
-        let (at, confirms) = match self.admit(now, from, &message) {
+    pub(super) fn receive(&mut self, now: Instant, from: &I, message: &Message<I>) {
+        let (at, confirms) = match self.admit(now, from, message) {
             Ok(admitted) => admitted,
             Err(reason) => return self.drop_message(from, reason),
         };
@@ -52,23 +52,27 @@ impl<I: Id> Election<I> {
             return Err(Drop::ForeignCluster);
         }
         let term_limit = self.term().saturating_add(MAX_TERM_JUMP).min(MAX_TERM);
-        if *from == self.settings.me || message.term > term_limit {
+        let mut place = self.peer_at(from);
+        // No node is a peer of its own.
+        let is_its_own = place.is_none() && *from == self.settings.me;
+        if is_its_own || message.term > term_limit {
             return Err(Drop::Malformed);
         }
         if let Some(membership) = &message.membership {
             self.learn(now, from, message.term, membership)?;
+            place = self.peer_at(from);
         }
-        let Some(at) = self.peer_at(from) else {
+        let Some(at) = place else {
             self.tell_stranger(from, message);
             return Err(Drop::Stranger);
         };
-        let stamp = self.stamp();
-        let same = message.stamp == stamp && message.term == self.term();
+        let (stamp, term) = (self.stamp(), self.term());
         let Some(peer) = self.peers.get_mut(at) else {
             return Err(Drop::Stranger);
         };
         // It speaks under this stamp although it was told what stands behind it: it holds the same.
-        let confirms = same && peer.knowledge == Knowledge::Told;
+        let confirms =
+            peer.knowledge == Knowledge::Told && message.stamp == stamp && message.term == term;
         if confirms {
             peer.knowledge = Knowledge::Holds;
         } else if message.stamp < stamp {
@@ -88,11 +92,16 @@ impl<I: Id> Election<I> {
     ) -> Result<(), Drop> {
         let version_limit = self.stamp().version.saturating_add(MAX_TERM_JUMP);
         let too_far = membership.term > term || membership.version > version_limit;
-        if !membership.is_well_formed() || too_far {
+        // Most that come are copies of this node's own, which needs no second look.
+        let is_ours = membership == self.membership();
+        if too_far || !(is_ours || membership.is_well_formed()) {
             return Err(Drop::Malformed);
         }
+        if is_ours {
+            return Ok(());
+        }
         let known = self.peer_at(from).is_some();
-        if membership.stamp() == self.stamp() && membership != self.membership() {
+        if membership.stamp() == self.stamp() {
             return self.learn_other(now, from, term, membership);
         }
         if membership.stamp() <= self.stamp() {
@@ -183,11 +192,9 @@ impl<I: Id> Election<I> {
         }
     }
 
-    fn dispatch(&mut self, now: Instant, at: usize, message: Message<I>) -> Result<(), Drop> {
-        let Message {
-            term, stamp, kind, ..
-        } = message;
-        match kind {
+    fn dispatch(&mut self, now: Instant, at: usize, message: &Message<I>) -> Result<(), Drop> {
+        let (term, stamp) = (message.term, message.stamp);
+        match message.kind {
             MessageKind::PreVoteRequest {
                 round,
                 position,
@@ -209,8 +216,8 @@ impl<I: Id> Election<I> {
             MessageKind::PreVote {
                 round,
                 granted,
-                leader,
-            } => self.on_pre_vote(now, at, term, round, granted, leader),
+                ref leader,
+            } => self.on_pre_vote(now, at, term, round, granted, leader.as_ref()),
             MessageKind::VoteRequest { position, transfer } => {
                 self.on_vote_request(
                     now,
@@ -244,6 +251,7 @@ impl<I: Id> Election<I> {
         self.peers.get(at).filter(|peer| !peer.leaving).map(|_| at)
     }
 
+    #[cold]
     fn drop_message(&mut self, from: &I, reason: Drop) {
         tracing::debug!(node = ?self.settings.me, ?from, ?reason, "message dropped");
         let count = match reason {

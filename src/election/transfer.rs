@@ -36,7 +36,7 @@ impl<I: Id> Election<I> {
         if *to == self.settings.me {
             return Err(Error::TransferToSelf);
         }
-        if let Some(running) = &self.state.transferring_to {
+        if let Some(running) = self.state.transferring_to() {
             return Err(Error::TransferRunning {
                 to: format!("{running:?}"),
             });
@@ -47,7 +47,7 @@ impl<I: Id> Election<I> {
             });
         }
         lead.handover = Some(Handover { ordered: false });
-        self.state.transferring_to = Some(to.clone());
+        self.state.set_transferring_to(Some(to.clone()));
         self.state.lease = None;
         self.outbox.announce = true;
         self.timers
@@ -64,7 +64,7 @@ impl<I: Id> Election<I> {
         let Role::Leader(lead) = &mut self.role else {
             return;
         };
-        let (Some(handover), Some(to)) = (&mut lead.handover, &self.state.transferring_to) else {
+        let (Some(handover), Some(to)) = (&mut lead.handover, self.state.transferring_to()) else {
             return;
         };
         let position = self.position;
@@ -88,7 +88,7 @@ impl<I: Id> Election<I> {
         let Some(handover) = lead.handover.take() else {
             return;
         };
-        self.state.transferring_to = None;
+        self.state.set_transferring_to(None);
         self.outbox.announce = true;
         // In the last term nobody can be elected by a late order either.
         if !handover.ordered || !self.stand(now, true) {
@@ -104,7 +104,7 @@ impl<I: Id> Election<I> {
         };
         lead.ranks_stale = true;
         self.rank_successors();
-        let chosen = self.state.transferring_to.take();
+        let chosen = self.state.transferring_to().cloned();
         let successors = self.peers.iter().enumerate().filter(|(_, peer)| {
             peer.voter && peer.progress.live && peer.progress.position >= self.position
         });
@@ -171,20 +171,22 @@ impl<I: Id> Election<I> {
         let (position, priority) = (self.position, self.settings.priority);
         let timeout = self.settings.election_timeout;
         let target = &self.state.hard_state.membership.target;
+        let mut found = false;
         for peer in &mut self.peers {
             let progress = &mut peer.progress;
-            let better = peer.voter
-                && target.binary_search(&peer.id).is_ok()
+            let better = progress.priority > priority
                 && progress.live
-                && progress.priority > priority
-                && progress.position >= position;
+                && peer.voter
+                && progress.position >= position
+                && target.binary_search(&peer.id).is_ok();
             progress.superior_since = if better {
                 progress.superior_since.or(Some(now))
             } else {
                 None
             };
+            found |= better;
         }
-        if self.state.lease.is_none_or(|end| end <= now) {
+        if !found || self.state.lease.is_none_or(|end| end <= now) {
             return;
         }
         let due = self.peers.iter().filter(|peer| {

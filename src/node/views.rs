@@ -52,6 +52,13 @@ impl<I: Id> Views<I> {
     /// The owner polls on.
     pub(super) fn deal_with(&mut self, present: &NodeState<I>) {
         self.dealt_with = self.taken_lead;
+        // Looked at in its place: a node is polled far more often than a state comes out.
+        if self.taken.is_some() {
+            self.show_taken(present);
+        }
+    }
+
+    fn show_taken(&mut self, present: &NodeState<I>) {
         if let (Some(publisher), Some(state)) = (self.publisher.get(), self.taken.take()) {
             publisher.show(state, present);
         }

@@ -39,7 +39,7 @@ impl<I: Id> Shown<I> {
             term: state.hard_state.term,
             leader: state.leader.clone(),
             lease: state.lease,
-            is_transferring: state.transferring_to.is_some(),
+            is_transferring: state.transferring_to().is_some(),
             membership: Arc::clone(&state.hard_state.membership),
         }
     }
@@ -173,6 +173,6 @@ fn is_same<I: Id>(shown: &Shown<I>, election: &Election<I>) -> bool {
         && shown.term == state.hard_state.term
         && shown.leader == state.leader
         && shown.lease.is_some() == state.lease.is_some()
-        && shown.is_transferring == state.transferring_to.is_some()
+        && shown.is_transferring == state.transferring_to().is_some()
         && Arc::ptr_eq(&shown.membership, &state.hard_state.membership)
 }

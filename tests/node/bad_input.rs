@@ -251,8 +251,14 @@ async fn a_leader_goes_on_leading_after_bad_input() {
     bad.push((
         "an answer to a ping of the future",
         2,
-        message(&node, term, pong(u64::MAX)),
+        message(&node, term, pong(u64::MAX - 1)),
         malformed(),
+    ));
+    bad.push((
+        "an answer to a ping of an older term",
+        2,
+        message(&node, term, pong(u64::MAX)),
+        stale(),
     ));
     bad.push((
         "an answer to a ping not yet sent",

@@ -50,4 +50,11 @@ impl Alarm {
         *armed.fired = true;
         Poll::Ready(())
     }
+
+    /// What the timer is set to, rung or not.
+    #[cfg(test)]
+    pub(crate) fn set_to(&self) -> Option<Instant> {
+        let armed = self.0.as_ref()?;
+        Some(armed.sleep.deadline().into_std())
+    }
 }

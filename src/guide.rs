@@ -8,6 +8,7 @@
 //! | [`membership`] | How do the voters change without a log? |
 //! | [`safety`] | Which claim stands on which rule, function and test? |
 //! | [`simulation`] | How do I test what I build on it, and what was tested here? |
+//! | [`performance`] | What does it cost, beside others? |
 //! | [`recipes`] | How do I ...? |
 
 #[doc = include_str!("guide/architecture.md")]
@@ -31,6 +32,10 @@ pub mod safety {}
     doc = "The chapter on the simulator comes with the feature `sim`."
 )]
 pub mod simulation {}
+
+#[doc = include_str!("guide/performance.md")]
+#[doc = include_str!("guide/performance-rounds.svg")]
+pub mod performance {}
 
 #[doc = include_str!("guide/recipes.md")]
 pub mod recipes {}

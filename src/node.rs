@@ -326,3 +326,54 @@ impl<I: Id> fmt::Debug for TinyRaft<I> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_test::task::new_count_waker;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::message::MessageKind;
+
+    const HEARTBEAT: Duration = Duration::from_millis(100);
+
+    /// Arming a timer takes a lock of the runtime's, so it must not be armed anew for every heartbeat.
+    #[tokio::test(start_paused = true)]
+    async fn a_follower_arms_its_timer_no_more_often_than_it_rings() {
+        let config = Config::with_id(1_u64, 1..=3).expect("distinct ids");
+        let config = config.heartbeat_interval(HEARTBEAT).seed(1);
+        let mut node = TinyRaft::new(config).expect("good settings");
+        let (waker, woken) = new_count_waker();
+        let (mut armed, mut rung) = (0, 0);
+        let mut poll = |node: &mut TinyRaft<u64>| {
+            let before = node.alarm.set_to();
+            while Pin::new(&mut *node)
+                .poll_next(&mut Context::from_waker(&waker))
+                .is_ready()
+            {}
+            armed += usize::from(node.alarm.set_to() != before);
+        };
+        poll(&mut node);
+        let stamp = node.state().hard_state().membership().stamp();
+        for round in 1..=100 {
+            let kind = MessageKind::Ping {
+                round,
+                succession: None,
+            };
+            node.on_receive(2, Message::new(1, stamp, kind));
+            poll(&mut node);
+            for _ in 0..10 {
+                let before = woken.get();
+                advance(HEARTBEAT / 10).await;
+                rung += woken.get() - before;
+                poll(&mut node);
+            }
+        }
+        assert_eq!(node.state().leader(), Some(&2));
+        // The first arming, and one that a shorter wait than the first calls for.
+        assert!(armed <= rung + 2, "armed {armed} times, rung {rung} times");
+        assert!((1..=10).contains(&rung), "ten seconds: rung {rung} times");
+    }
+}

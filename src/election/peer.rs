@@ -115,9 +115,9 @@ pub(super) fn peers_of<I: Id>(membership: &Membership<I>, me: &I) -> Vec<Peer<I>
     let voters = membership.voters.iter().map(|id| (id, true));
     let observers = membership.observers.iter().map(|id| (id, false));
     let members = voters.chain(observers).filter(|(id, _)| *id != me);
-    let mut peers: Vec<_> = members
-        .map(|(id, voter)| Peer::new(id.clone(), voter))
-        .collect();
+    // As large as it has to be: a peer is the larger part of a node's memory.
+    let mut peers = Vec::with_capacity(members.clone().count());
+    peers.extend(members.map(|(id, voter)| Peer::new(id.clone(), voter)));
     if !membership.observers.is_empty() {
         peers.sort_by(|a, b| a.id.cmp(&b.id));
     }

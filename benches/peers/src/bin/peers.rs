@@ -1,0 +1,42 @@
+//! streamraft and its peers on the same work, in one program and in turns: `benches/peers/run` prints the tables.
+//!
+//! `peers` measures and prints; `peers --write` puts the figures and the plot into the guide too; `peers WORK NAME
+//! NODES` does one thing only, which valgrind counts.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use peers::report::{self, Report};
+use peers::{callgrind, codec, election, growth, instructions, leadership, live};
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [] => compare(false)?,
+        ["--write"] => compare(true)?,
+        [work, name, nodes] if callgrind::repeat(work, name, nodes.parse()?) => {}
+        _ => {
+            eprintln!("usage: peers [--write] | peers (round|cold|in|out) NAME NODES");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compare(write: bool) -> Result<(), Box<dyn Error>> {
+    let load = report::load();
+    let mut report = Report::default();
+    election::compare(&mut report);
+    instructions::compare(&mut report)?;
+    live::compare(&mut report);
+    codec::compare(&mut report);
+    leadership::compare(&mut report);
+    let plot = report::guide("performance-rounds.svg");
+    growth::compare(&mut report, write.then_some(&*plot))?;
+    report.close();
+    if write {
+        report.write(&report::conditions(&load))?;
+    }
+    Ok(())
+}

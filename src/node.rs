@@ -342,9 +342,9 @@ mod tests {
     /// Arming a timer takes a lock of the runtime's, so it must not be armed anew for every heartbeat.
     #[tokio::test(start_paused = true)]
     async fn a_follower_arms_its_timer_no_more_often_than_it_rings() {
-        let config = Config::with_id(1_u64, 1..=3).expect("distinct ids");
+        let config = Config::with_id(1_u64, 1..=3).unwrap();
         let config = config.heartbeat_interval(HEARTBEAT).seed(1);
-        let mut node = TinyRaft::new(config).expect("good settings");
+        let mut node = TinyRaft::new(config).unwrap();
         let (waker, woken) = new_count_waker();
         let (mut armed, mut rung) = (0, 0);
         let mut poll = |node: &mut TinyRaft<u64>| {

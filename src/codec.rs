@@ -1,4 +1,5 @@
-//! Messages as bytes: [`MessageCodec`] for tokio-util's [`Framed`], and the [`Hello`] that opens a connection.
+//! Messages as bytes: [`MessageCodec`] for tokio-util's [`Framed`], and the [`Hello`] that opens a connection; and other
+//! payloads likewise ([`PayloadCodec`], [`Wire`]).
 //!
 //! ```
 //! use futures::{SinkExt, StreamExt};
@@ -30,8 +31,11 @@
 //! | term | varint |
 //! | stamp | two varints: the message's term less the stamp's (wrapping; mostly 0), and the stamp's version |
 //! | membership | 0, or 1 and the membership |
-//! | kind | varint: the place of the kind in [`MessageKind`], counted from 0 |
+//! | kind | varint: the place of the kind in [`MessageKind`](crate::MessageKind), counted from 0 |
 //! | fields | those of the kind |
+//!
+//! Of a message of one of many groups, `(K, Message<I>)`, the payload has the group's key between version and cluster, as
+//! postcard writes it. Of any other payload it is the version, and then what its [`Encode`] writes.
 //!
 //! A frame without payload is a sign of life (`Mesh` sends them) and is skipped.
 //!
@@ -44,8 +48,8 @@
 //! - Another major version is [`CodecError::Version`].
 //! - A newer minor version of the same major may append fields at the end of a payload, which are skipped, and add
 //!   kinds. Bytes at the end of a payload of this very version are an error.
-//! - A kind that is not known, of whatever minor version, is [`MessageKind::Unknown`] with the term, stamp and
-//!   membership it came with. The node counts it and never takes it for a refusal.
+//! - A kind that is not known, of whatever minor version, is [`MessageKind::Unknown`](crate::MessageKind::Unknown) with
+//!   the term, stamp and membership it came with. The node counts it and never takes it for a refusal.
 //! - The high bits of a version byte are never `1111`: that is how a [`Hello`] begins.
 //!
 //! # What is checked
@@ -62,21 +66,21 @@
 mod error;
 mod frame;
 mod hello;
+mod payload;
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use bytes::{Buf, BytesMut};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tokio_util::codec::{Decoder, Encoder};
 
 pub use error::CodecError;
-pub use hello::{Hello, HelloCodec, greet};
+pub use frame::{Reader, Writer};
+pub use hello::{Hello, HelloCodec, greet, greet_as};
+pub use payload::{Decode, Encode, Wire};
 
-use crate::id::{Id, NodeId};
-use crate::membership::{SharedMembership, Stamp};
-use crate::message::{Message, MessageKind};
-use frame::Reader;
+use crate::id::NodeId;
+use crate::message::Message;
 
 /// The version that is written into every frame: 1.0, the major in the high four bits, the minor in the low four.
 pub const WIRE_VERSION: u8 = 0x10;
@@ -90,40 +94,40 @@ pub const DEFAULT_MAX_FRAME_LEN: usize = 65_536;
 /// No limit is above this, so that no sum of lengths overflows on any platform.
 const HIGHEST_MAX_FRAME_LEN: usize = 1 << 30;
 
-/// How many kinds of [`MessageKind`] have a form on the wire: all but `Unknown`, which stays the last.
-const KNOWN_KINDS: u32 = 7;
+/// Writes and reads [`Message`]s as frames; see the [module](self) for their form and an example, and [`PayloadCodec`] for
+/// the rest. Works with any [`Id`](crate::Id) that serializes.
+pub type MessageCodec<I = NodeId> = PayloadCodec<Message<I>>;
 
-/// Writes and reads [`Message`]s as frames; see the [module](self) for their form and an example.
+/// Writes and reads payloads as frames: [`Message`]s ([`MessageCodec`]), those of many groups, or your own ([`Wire`]).
 ///
 /// It keeps nothing between calls but its limit, so a clone is as good as the original and one that gave an error
-/// can be used on. Works with any [`Id`] that serializes. Nothing it is given makes it panic.
+/// can be used on. Nothing it is given makes it panic.
 ///
 /// # Errors
-/// Encoding: [`CodecError::NotSendable`] for [`MessageKind::Unknown`] and for an id that does not serialize,
-/// [`CodecError::FrameTooLong`] for a message over the limit. The buffer is then as it was.
+/// Encoding: [`CodecError::NotSendable`] for [`MessageKind::Unknown`](crate::MessageKind::Unknown) and for what does not
+/// serialize, [`CodecError::FrameTooLong`] for a payload over the limit. The buffer is then as it was.
 ///
 /// Decoding: [`CodecError::FrameTooLong`], [`CodecError::Version`], [`CodecError::Malformed`], and at the end of the
 /// stream [`CodecError::Truncated`].
-#[derive(Clone, Debug)]
-pub struct MessageCodec<I = NodeId> {
+pub struct PayloadCodec<M = Message> {
     max_frame_len: usize,
-    id: PhantomData<fn() -> I>,
+    payload: PhantomData<fn() -> M>,
 }
 
-impl<I> MessageCodec<I> {
+impl<M> PayloadCodec<M> {
     /// A codec with a limit of [`DEFAULT_MAX_FRAME_LEN`].
     #[must_use]
     pub const fn new() -> Self {
         Self {
             max_frame_len: DEFAULT_MAX_FRAME_LEN,
-            id: PhantomData,
+            payload: PhantomData,
         }
     }
 
     /// Sets the most bytes of payload that a frame may have, in both directions; more than 1 GiB counts as 1 GiB.
     ///
-    /// It bounds what a peer can make this node hold: a read buffer of this size, and the membership read from it,
-    /// which takes some times as much. A limit that is too low for a message (0 is for all) makes it an error.
+    /// It bounds what a peer can make this node hold: a read buffer of this size, and what is read from it (a membership
+    /// takes some times as much). A limit that is too low for a message (0 is for all) makes it an error.
     #[must_use]
     pub const fn max_frame_len(mut self, bytes: usize) -> Self {
         self.max_frame_len = if bytes < HIGHEST_MAX_FRAME_LEN {
@@ -135,46 +139,55 @@ impl<I> MessageCodec<I> {
     }
 }
 
-impl<I> Default for MessageCodec<I> {
+impl<M> Default for PayloadCodec<M> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<I: Id + Serialize> Encoder<Message<I>> for MessageCodec<I> {
-    type Error = CodecError;
-
-    fn encode(&mut self, message: Message<I>, dst: &mut BytesMut) -> Result<(), CodecError> {
-        if message.kind == MessageKind::Unknown {
-            return Err(CodecError::NotSendable {
-                reason: "MessageKind::Unknown stands for what a peer sent and has no form of its own",
-            });
-        }
-        let header = Header {
-            cluster: recode::<_, u32>(&message.cluster).to_be_bytes(),
-            term: message.term,
-            stamp_age: message.term.wrapping_sub(message.stamp.term),
-            stamp_version: message.stamp.version,
-            membership: message.membership,
-        };
-        let body = (header, message.kind);
-        frame::write(dst, self.max_frame_len, &[WIRE_VERSION], &body)
+impl<M> Clone for PayloadCodec<M> {
+    fn clone(&self) -> Self {
+        Self::new().max_frame_len(self.max_frame_len)
     }
 }
 
-impl<I: Id + DeserializeOwned> Decoder for MessageCodec<I> {
-    type Item = Message<I>;
+impl<M> fmt::Debug for PayloadCodec<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PayloadCodec")
+            .field("max_frame_len", &self.max_frame_len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M: Encode> Encoder<M> for PayloadCodec<M> {
     type Error = CodecError;
 
-    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Message<I>>, CodecError> {
+    fn encode(&mut self, payload: M, dst: &mut BytesMut) -> Result<(), CodecError> {
+        frame::write(dst, self.max_frame_len, [WIRE_VERSION], |to| {
+            payload.encode(to)
+        })
+    }
+}
+
+impl<M: Decode> Decoder for PayloadCodec<M> {
+    type Item = M;
+    type Error = CodecError;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<M>, CodecError> {
         // A frame without payload is a sign of life, as a mesh gives where there is nothing to say.
         while src.starts_with(&NO_PAYLOAD) {
             src.advance(NO_PAYLOAD.len());
         }
-        frame::take(src, self.max_frame_len, read_message)
+        frame::take(src, self.max_frame_len, |payload| {
+            let mut from = Reader::new(payload);
+            from.take_version()?;
+            let payload = M::decode(&mut from)?;
+            from.end()?;
+            Ok(Some(payload))
+        })
     }
 
-    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Message<I>>, CodecError> {
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<M>, CodecError> {
         let decoded = self.decode(src)?;
         frame::at_end(decoded, src)
     }
@@ -182,72 +195,3 @@ impl<I: Id + DeserializeOwned> Decoder for MessageCodec<I> {
 
 /// The length of a frame without payload.
 const NO_PAYLOAD: [u8; 4] = [0; 4];
-
-/// What stands before the kind.
-#[derive(Serialize, Deserialize)]
-struct Header<M> {
-    /// Fixed: as a varint, most digests would take five bytes.
-    cluster: [u8; 4],
-    term: u64,
-    /// A leader stamps its membership with its own term, so its heartbeats say 0 here and not a large term again.
-    stamp_age: u64,
-    stamp_version: u64,
-    membership: Option<M>,
-}
-
-fn read_message<I: Id + DeserializeOwned>(payload: &[u8]) -> Result<Message<I>, CodecError> {
-    let mut reader = Reader::new(payload);
-    let version = reader.version()?;
-    let header: Header<SharedMembership<I>> = reader.value()?;
-    // Looked at before the kind itself is read, which could not tell what is new from what is damaged.
-    let kind = if reader.clone().value::<u32>()? < KNOWN_KINDS {
-        let kind = reader.value()?;
-        reader.end(version)?;
-        kind
-    } else {
-        MessageKind::Unknown
-    };
-    Ok(Message {
-        cluster: recode(&u32::from_be_bytes(header.cluster)),
-        term: header.term,
-        stamp: Stamp::new(
-            header.term.wrapping_sub(header.stamp_age),
-            header.stamp_version,
-        ),
-        membership: header.membership,
-        kind,
-    })
-}
-
-/// A [`ClusterTag`] as its number or the number as a tag, by way of the bytes that both serialize to.
-fn recode<A: Serialize, B: DeserializeOwned + Default>(value: &A) -> B {
-    const VARINT_U32: usize = 5;
-    postcard::to_slice(value, &mut [0; VARINT_U32])
-        .and_then(|bytes| postcard::from_bytes(bytes))
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::ClusterTag;
-
-    #[test]
-    fn the_number_of_known_kinds_is_in_step_with_the_enum() {
-        for kind in 0..0x80_u8 {
-            let mut payload = [0; 32];
-            payload[0] = kind;
-            let read = postcard::take_from_bytes::<MessageKind<u64>>(&payload);
-            assert_eq!(read.is_ok(), u32::from(kind) < KNOWN_KINDS, "kind {kind}");
-        }
-    }
-
-    #[test]
-    fn a_cluster_tag_is_its_number_and_back() {
-        for number in [0, 1, 0x7f, 0x80, 0x1234_5678, u32::MAX] {
-            let tag: ClusterTag = recode(&number);
-            assert_eq!(recode::<_, u32>(&tag), number);
-        }
-        assert_ne!(recode::<_, u32>(&ClusterTag::new("orders")), 0);
-    }
-}

@@ -5,7 +5,7 @@ mod durable;
 pub(crate) mod lane;
 pub(crate) mod leadership;
 mod lossy;
-mod outgoing;
+pub(crate) mod outgoing;
 mod over;
 mod router;
 mod while_leader;

@@ -157,6 +157,7 @@ mod node;
 pub mod sim;
 mod state;
 mod store;
+mod waiting;
 
 pub use combinator::{
     Both, Durable, Leadership, Lossy, Node, Over, OverError, Router, Token, WhileLeader,
@@ -181,6 +182,8 @@ pub use state::{HardState, NodeState, NodeType, Stats};
 #[cfg(feature = "file")]
 pub use store::{FileStore, FileStoreError};
 pub use store::{MemoryStore, MemoryStoreError, VoteStore};
+pub use waiting::{Keyed, Payload, Queue, Queued, TwoSlots, Waiting};
+
 /// The version of rustls that [`MeshTls::from_configs`] takes the settings of.
 #[cfg(feature = "tls")]
 #[doc(no_inline)]

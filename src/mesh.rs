@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   accept ──▶ pending ──┐ TLS, hello
-//!                        ├──────────▶ peer: two slots ──▶ its one connection ──▶ messages, losses
+//!                        ├──────────▶ peer: what waits ──▶ its one connection ──▶ messages, losses
 //!   backoff ──▶ dial ────┘    which of two stays: duel
 //! ```
 //!
@@ -53,9 +53,10 @@ pub use stats::MeshStats;
 pub use tls::{MeshTls, MeshTlsError};
 
 use crate::clock::{Alarm, now};
-use crate::codec::Hello;
+use crate::codec::{Hello, Wire};
 use crate::id::{Id, NodeId};
 use crate::message::Message;
+use crate::waiting::Payload;
 use accept::Acceptor;
 use local::{Local, Round};
 use peers::{Heard, Peers};
@@ -115,9 +116,10 @@ const ROUNDS: usize = 4;
 ///   that the smaller id dialled. Otherwise a newer one replaces the older, so a peer that has restarted is heard at
 ///   once, even if its old connection does not know yet that it is dead.
 /// - **Bounds.** Per peer one request and one reply can wait ([`Slot`](crate::Slot)), where a newer message replaces an
-///   older one; they wait for a connection too, as long as there is none. So the sink is always ready, and a peer that
-///   never reads costs its slots and its connection's buffers (some 16 KiB, with TLS 80) and holds up nobody. Connections that have
-///   not said who they are, and strangers, are limited ([`max_pending`](MeshBuilder::max_pending),
+///   older one ([another payload](MeshBuilder::carrying) chooses for itself [what waits](crate::Payload)); they wait for a
+///   connection too, as long as there is none. So the sink is always ready, and a peer that never reads costs what waits
+///   for it and its connection's buffers (some 16 KiB, with TLS 80, and its longest frame) and holds up nobody. Connections
+///   that have not said who they are, and strangers, are limited ([`max_pending`](MeshBuilder::max_pending),
 ///   [`accept_strangers`](MeshBuilder::accept_strangers)); so the sockets in use are at most those, one listener, and
 ///   two a peer.
 /// - **Fairness.** Each poll gives at most one item, and every peer has its turn, however much another one sends.
@@ -142,12 +144,12 @@ const ROUNDS: usize = 4;
 /// the first poll).
 #[doc(alias = "tls")]
 #[must_use = "a mesh does nothing unless it is polled"]
-pub struct Mesh<I = NodeId> {
+pub struct Mesh<I = NodeId, M: Payload = Message<I>> {
     local: Arc<Local<I>>,
     sockets: Box<dyn Sockets>,
     listening_at: Option<PeerAddr>,
-    acceptor: Acceptor<I>,
-    peers: Peers<I>,
+    acceptor: Acceptor<I, M>,
+    peers: Peers<I, M>,
     stats: MeshStats,
     rng: Xoshiro256PlusPlus,
     alarm: Alarm,
@@ -170,13 +172,14 @@ enum Stage {
 }
 
 impl<I> Mesh<I> {
-    /// Settings for the connections of the node that `hello` names.
+    /// Settings for the connections of the node that `hello` names. For another payload than its messages see
+    /// [`MeshBuilder::carrying`].
     pub fn builder(hello: Hello<I>) -> MeshBuilder<I> {
         MeshBuilder::new(hello)
     }
 }
 
-impl<I: Id + Serialize + DeserializeOwned> Mesh<I> {
+impl<I: Id + Serialize + DeserializeOwned, M: Wire> Mesh<I, M> {
     fn new(local: Local<I>, sockets: Box<dyn Sockets>, seed: u64) -> Self {
         Self {
             acceptor: Acceptor::new(&local),
@@ -258,7 +261,7 @@ impl<I: Id + Serialize + DeserializeOwned> Mesh<I> {
     }
 
     /// Everything once.
-    fn poll_round(&mut self, cx: &mut Context<'_>) -> Poll<Heard<I>> {
+    fn poll_round(&mut self, cx: &mut Context<'_>) -> Poll<Heard<I, M>> {
         let now = now();
         let Self { local, peers, .. } = self;
         let late = |due| now.saturating_duration_since(due) > local.idle_timeout / 4;
@@ -307,7 +310,7 @@ impl<I: Id + Serialize + DeserializeOwned> Mesh<I> {
     }
 }
 
-impl<I> Mesh<I> {
+impl<I, M: Payload> Mesh<I, M> {
     /// Where it listens, if that is over TCP.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
@@ -346,8 +349,8 @@ impl<I> Mesh<I> {
     }
 }
 
-impl<I: Id + Serialize + DeserializeOwned> Stream for Mesh<I> {
-    type Item = Result<(I, Message<I>), MeshError<I>>;
+impl<I: Id + Serialize + DeserializeOwned, M: Wire> Stream for Mesh<I, M> {
+    type Item = Result<(I, M), MeshError<I>>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
@@ -371,14 +374,14 @@ impl<I: Id + Serialize + DeserializeOwned> Stream for Mesh<I> {
     }
 }
 
-impl<I: Id + Serialize + DeserializeOwned> FusedStream for Mesh<I> {
+impl<I: Id + Serialize + DeserializeOwned, M: Wire> FusedStream for Mesh<I, M> {
     /// True as soon as the sink is closing.
     fn is_terminated(&self) -> bool {
         self.stage != Stage::Open
     }
 }
 
-impl<I: Id + Serialize + DeserializeOwned> Sink<(I, Message<I>)> for Mesh<I> {
+impl<I: Id + Serialize + DeserializeOwned, M: Wire> Sink<(I, M)> for Mesh<I, M> {
     type Error = Infallible;
 
     /// Always ready.
@@ -386,8 +389,8 @@ impl<I: Id + Serialize + DeserializeOwned> Sink<(I, Message<I>)> for Mesh<I> {
         Poll::Ready(Ok(()))
     }
 
-    /// Puts the message into its slot. One for a node that is neither a peer nor connected is let go and counted.
-    fn start_send(self: Pin<&mut Self>, item: (I, Message<I>)) -> Result<(), Infallible> {
+    /// Puts the message to those that wait for its peer. One for a node that is neither a peer nor connected is let go and counted.
+    fn start_send(self: Pin<&mut Self>, item: (I, M)) -> Result<(), Infallible> {
         let this = self.get_mut();
         let (to, message) = item;
         match this.peers.get_mut(&to) {
@@ -436,7 +439,7 @@ impl<I: Id + Serialize + DeserializeOwned> Sink<(I, Message<I>)> for Mesh<I> {
     }
 }
 
-impl<I: fmt::Debug> fmt::Debug for Mesh<I> {
+impl<I: fmt::Debug, M: Payload> fmt::Debug for Mesh<I, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mesh")
             .field("hello", &self.local.hello)

@@ -47,6 +47,16 @@ impl ClusterTag {
         });
         Self(digest)
     }
+
+    #[cfg(feature = "codec")]
+    pub(crate) const fn to_be_bytes(self) -> [u8; 4] {
+        self.0.to_be_bytes()
+    }
+
+    #[cfg(feature = "codec")]
+    pub(crate) const fn from_be_bytes(bytes: [u8; 4]) -> Self {
+        Self(u32::from_be_bytes(bytes))
+    }
 }
 
 /// One message from one node to another.
@@ -181,6 +191,14 @@ impl<I> MessageKind<I> {
             | Self::Unknown => Slot::Request,
         }
     }
+
+    /// Which place it takes where messages of many groups wait for one machine.
+    pub(crate) fn place(&self) -> Place {
+        match self.slot() {
+            Slot::Request => Place::Request,
+            Slot::Reply => Place::Reply,
+        }
+    }
 }
 
 /// The two places in which a message to one peer can wait. A newer message replaces an older one of its slot: the
@@ -197,7 +215,24 @@ pub enum Slot {
     Reply,
 }
 
-/// A message that knows its [`Slot`]. Whatever a [`Router`](crate::Router) carries implements it.
+/// The places in which messages of many groups wait for one machine. A newer message replaces an older one of its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    Request,
+    Reply,
+}
+
+impl Place {
+    /// Whether each group has a place of its own, and not the link between the two machines one for all groups.
+    pub(crate) const fn is_of_group(self) -> bool {
+        match self {
+            Self::Request | Self::Reply => true,
+        }
+    }
+}
+
+/// A message that knows its [`Slot`], as those of a node do. So it is a [`Payload`](crate::Payload) that waits in two
+/// places.
 pub trait Slotted {
     /// Which place it takes.
     fn slot(&self) -> Slot;

@@ -170,6 +170,23 @@ fn an_unknown_kind_is_unknown_with_its_header() {
     );
 }
 
+/// The place of a kind is a varint like any other, though one byte is all that it takes today.
+#[test]
+fn a_kind_in_a_long_varint_is_that_kind() {
+    let timeout_now = Message::new(7, Stamp::new(7, 1), MessageKind::TimeoutNow);
+    for kind in [&[6][..], &[0x86, 0], &[0x86, 0x80, 0]] {
+        let read = decoded::<NodeId>(&framed(&payload(&[&[0], kind].concat())));
+        assert_eq!(read.unwrap(), Some(timeout_now.clone()), "{kind:02x?}");
+    }
+    for kind in [&[0x80][..], &[0xff; 11]] {
+        let read = decoded::<NodeId>(&framed(&payload(&[&[0], kind].concat())));
+        assert!(
+            matches!(read, Err(CodecError::Malformed { .. })),
+            "{kind:02x?}"
+        );
+    }
+}
+
 #[test]
 fn another_major_is_refused_by_its_version_and_the_next_frame_is_read() {
     for version in [0x00, 0x0f, 0x20, 0x25, 0xf5] {

@@ -915,6 +915,49 @@ fn lossy_gives_its_sink_back() {
     assert!(Arc::ptr_eq(&sink.into_inner().0.0, &wire.0));
 }
 
+// --- other payloads ---
+
+/// Both let every group's newest message wait for a peer that takes none.
+#[test]
+fn messages_of_many_groups_wait_each_for_itself() {
+    type OfGroup = (&'static str, Message<u64>);
+    let ping = |group, round| -> OfGroup {
+        let succession = None;
+        let kind = MessageKind::Ping { round, succession };
+        (group, Message::new(1, Stamp::new(0, 1), kind))
+    };
+    let put = || {
+        let messages = [
+            ping("a", 1),
+            ping("b", 1),
+            ping("a", 2),
+            ping("c", 1),
+            ping("b", 2),
+        ];
+        messages.map(|message| MsgRouter::ToNode(2, message))
+    };
+    let left = [ping("a", 2), ping("b", 2), ping("c", 1)];
+
+    let (to_peer, at_peer) = mpsc::channel(8);
+    let mut router = Router::new();
+    router.insert(2, to_peer);
+    for item in put() {
+        Pin::new(&mut router).start_send(item).unwrap();
+    }
+    assert_eq!(router.close().now_or_never(), Some(Ok(())));
+    assert_eq!(at_peer.collect::<Vec<_>>().now_or_never().unwrap(), left);
+
+    let (to_peer, at_peer) = mpsc::channel(8);
+    let mut sink = lossy(to_peer);
+    for item in put() {
+        Pin::new(&mut sink).start_send(item).unwrap();
+    }
+    let closed =
+        Sink::<MsgRouter<u64, OfGroup>>::poll_close(Pin::new(&mut sink), &mut noop_context());
+    assert!(matches!(closed, Poll::Ready(Ok(()))));
+    assert_eq!(at_peer.collect::<Vec<_>>().now_or_never().unwrap(), left);
+}
+
 #[test]
 fn auto_traits_are_those_of_what_is_wrapped() {
     fn check<T: Send + Sync + Unpin + 'static>() {}

@@ -62,6 +62,14 @@ pub enum CodecError {
         /// This node's cluster.
         expected: String,
     },
+    /// The peer's connection is to carry something else than this node's, as messages of many groups. One of the two has a
+    /// wrong address, or is of an older program.
+    ForeignPayload {
+        /// What the peer carries; `""` for plain messages.
+        found: String,
+        /// What this node carries.
+        expected: String,
+    },
     /// The peer has this node's own id: the node dialled itself, or two nodes were given one id.
     OwnId,
 }
@@ -101,10 +109,24 @@ impl fmt::Display for CodecError {
                 "the peer belongs to cluster {found:?}, this node to {expected:?}: one of them has a wrong address \
                  or name"
             ),
+            Self::ForeignPayload { found, expected } => write!(
+                f,
+                "the peer carries {}, this node {}: one of them has a wrong address or an older program",
+                named(found),
+                named(expected)
+            ),
             Self::OwnId => f.write_str(
                 "the peer has this node's own id: the node dialled itself, or two nodes were given one id",
             ),
         }
+    }
+}
+
+/// A payload's name in a text.
+fn named(payload: &str) -> String {
+    match payload {
+        "" => "plain messages".to_owned(),
+        name => format!("{name:?}"),
     }
 }
 

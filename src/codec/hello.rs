@@ -15,12 +15,17 @@ use tokio_util::codec::{Decoder, Encoder, Framed};
 
 use super::error::CodecError;
 use super::frame::{self, LEN_BYTES, Reader};
-use super::{MessageCodec, WIRE_VERSION};
+use super::payload::Wire;
+use super::{MessageCodec, PayloadCodec, WIRE_VERSION};
 use crate::id::{Id, NodeId};
+use crate::message::Message;
 
 /// How the payload of a hello begins. The first byte stands where a message has its version, occurs in no UTF-8
 /// text, and is of a major version that will not be.
 const MAGIC: [u8; 4] = *b"\xf5srh";
+
+/// The same for a hello that names what its connection carries, other than plain messages.
+const NAMED_MAGIC: [u8; 4] = *b"\xf5srn";
 
 /// The most bytes of payload that a hello may have: it is read before anything is known of the peer.
 const MAX_HELLO_LEN: usize = 1024;
@@ -38,6 +43,9 @@ pub struct Hello<I = NodeId> {
     pub node_id: I,
     /// The version that the sender speaks, in the form of [`WIRE_VERSION`].
     pub version: u8,
+    /// What the connection is to carry: the payload's [name](Wire::NAME); `""` for [`Message`]s. [`greet`], [`greet_as`]
+    /// and `Mesh` set it themselves.
+    pub payload: String,
 }
 
 impl<I> Hello<I> {
@@ -48,21 +56,31 @@ impl<I> Hello<I> {
             cluster: cluster.into(),
             node_id,
             version: WIRE_VERSION,
+            payload: String::new(),
         }
+    }
+
+    /// The same for a connection that is to carry this payload.
+    #[must_use]
+    pub fn carrying<M: Wire>(mut self) -> Self {
+        M::NAME.clone_into(&mut self.payload);
+        self
     }
 }
 
 /// Writes and reads [`Hello`]s as frames of at most 1 KiB; [`greet`] does all of it.
 ///
 /// The payload is the four bytes `f5 73 72 68`, the version byte, the cluster's name and the id, the last two as
-/// postcard writes them. A newer minor version may append to them. It keeps nothing between calls.
+/// postcard writes them. Where the connection is to carry something else than [`Message`]s, the first four bytes are
+/// `f5 73 72 6e`, and the name of what it carries stands behind the id. A newer minor version may append to either. It keeps
+/// nothing between calls.
 ///
 /// # Errors
 /// Encoding: [`CodecError::FrameTooLong`] if name and id take more than 1 KiB, [`CodecError::NotSendable`] for an id
 /// that does not serialize. The buffer is then as it was.
 ///
 /// Decoding: [`CodecError::NotHello`] as soon as the first bytes tell (a length under 4 bytes or over 1 KiB, or another
-/// start than those four bytes), [`CodecError::Version`], [`CodecError::Malformed`], and at the end of the stream
+/// start than those), [`CodecError::Version`], [`CodecError::Malformed`], and at the end of the stream
 /// [`CodecError::Truncated`].
 #[derive(Clone, Debug)]
 pub struct HelloCodec<I = NodeId> {
@@ -88,7 +106,12 @@ impl<I: Id + Serialize> Encoder<Hello<I>> for HelloCodec<I> {
 
     fn encode(&mut self, hello: Hello<I>, dst: &mut BytesMut) -> Result<(), CodecError> {
         let body = (hello.version, hello.cluster, hello.node_id);
-        frame::write(dst, MAX_HELLO_LEN, &MAGIC, &body)
+        if hello.payload.is_empty() {
+            return frame::write(dst, MAX_HELLO_LEN, MAGIC, |to| to.value(&body));
+        }
+        frame::write(dst, MAX_HELLO_LEN, NAMED_MAGIC, |to| {
+            to.value(&(body, hello.payload))
+        })
     }
 }
 
@@ -99,8 +122,9 @@ impl<I: Id + DeserializeOwned> Decoder for HelloCodec<I> {
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Hello<I>>, CodecError> {
         let is_len = |len| (MAGIC.len()..=MAX_HELLO_LEN).contains(&len);
         let wrong_len = frame::announced(src).is_some_and(|len| !is_len(len));
-        let mut start = src.iter().skip(LEN_BYTES).zip(&MAGIC);
-        if wrong_len || start.any(|(found, expected)| found != expected) {
+        let start = src.get(LEN_BYTES..).unwrap_or_default();
+        let begins = |magic: [u8; 4]| start.iter().zip(&magic).all(|(found, byte)| found == byte);
+        if wrong_len || !(begins(MAGIC) || begins(NAMED_MAGIC)) {
             return Err(CodecError::NotHello {
                 start: src.iter().copied().take(SHOWN).collect(),
             });
@@ -114,21 +138,27 @@ impl<I: Id + DeserializeOwned> Decoder for HelloCodec<I> {
     }
 }
 
-fn read_hello<I: Id + DeserializeOwned>(payload: &[u8]) -> Result<Hello<I>, CodecError> {
+fn read_hello<I: Id + DeserializeOwned>(payload: &[u8]) -> Result<Option<Hello<I>>, CodecError> {
     let mut reader = Reader::new(payload);
-    let _magic: [u8; MAGIC.len()] = reader.value()?;
-    let version = reader.version()?;
+    let magic: [u8; MAGIC.len()] = reader.value()?;
+    reader.take_version()?;
     let (cluster, node_id) = reader.value()?;
-    reader.end(version)?;
-    Ok(Hello {
+    let payload = if magic == NAMED_MAGIC {
+        reader.value()?
+    } else {
+        String::new()
+    };
+    reader.end()?;
+    Ok(Some(Hello {
         cluster,
         node_id,
-        version,
-    })
+        version: reader.version(),
+        payload,
+    }))
 }
 
-/// Opens a connection: sends `hello` and reads the peer's, both at once. Gives the peer's id and the connection,
-/// ready for messages; bytes that came behind the peer's hello are kept. For another limit than
+/// Opens a connection for messages: sends `hello` and reads the peer's, both at once. Gives the peer's id and the
+/// connection, ready for messages; bytes that came behind the peer's hello are kept. For another limit than
 /// [`DEFAULT_MAX_FRAME_LEN`](super::DEFAULT_MAX_FRAME_LEN): `connection.map_codec(|codec| codec.max_frame_len(..))`.
 ///
 /// The peer's id is a claim: this is no authentication. Whether that id is known, and what becomes of a second
@@ -161,8 +191,8 @@ fn read_hello<I: Id + DeserializeOwned>(payload: &[u8]) -> Result<Hello<I>, Code
 /// ```
 ///
 /// # Errors
-/// [`CodecError::ForeignCluster`] and [`CodecError::OwnId`] once both hellos are through, so that both sides learn
-/// of it. At once: [`CodecError::NotHello`], [`CodecError::Malformed`], [`CodecError::Version`],
+/// [`CodecError::ForeignCluster`], [`CodecError::ForeignPayload`] and [`CodecError::OwnId`] once both hellos are through,
+/// so that both sides learn of it. At once: [`CodecError::NotHello`], [`CodecError::Malformed`], [`CodecError::Version`],
 /// [`CodecError::Truncated`] (also for a peer that closes without a word) and [`CodecError::Io`].
 /// [`CodecError::FrameTooLong`] and [`CodecError::NotSendable`] are about `hello` itself. After any of them the
 /// connection is closed.
@@ -177,6 +207,46 @@ where
     T: AsyncRead + AsyncWrite + Unpin,
     I: Id + Serialize + DeserializeOwned,
 {
+    greet_as::<Message<I>, _, _>(io, hello).await
+}
+
+/// Opens a connection for another payload than [`Message`]s; all else is as for [`greet`]. The payload's name goes into
+/// the hello, and the peer must have named the same.
+///
+/// ```
+/// use streamraft::codec::{CodecError, Hello, greet, greet_as};
+/// use streamraft::{Message, NodeId};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// type OfManyGroups = (u64, Message);
+///
+/// let (here, there) = tokio::io::duplex(1024);
+/// let a = Hello::new("orders", NodeId::new("a")?);
+/// let b = Hello::new("orders", NodeId::new("b")?);
+/// let (at_a, at_b) = tokio::join!(greet_as::<OfManyGroups, _, _>(here, &a), greet(there, &b));
+/// let error = at_b.unwrap_err();
+/// assert!(matches!(&error, CodecError::ForeignPayload { found, .. } if found == "groups"), "{error}");
+/// # assert!(at_a.is_err());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As of [`greet`].
+///
+/// # Cancel safety
+/// Not cancel safe, like [`greet`].
+pub async fn greet_as<M, T, I>(
+    io: T,
+    hello: &Hello<I>,
+) -> Result<(I, Framed<T, PayloadCodec<M>>), CodecError>
+where
+    M: Wire,
+    T: AsyncRead + AsyncWrite + Unpin,
+    I: Id + Serialize + DeserializeOwned,
+{
+    let hello = hello.clone().carrying::<M>();
     let mut framed = Framed::new(io, HelloCodec::new());
     poll_fn(|cx| Pin::new(&mut framed).poll_ready(cx)).await?;
     Pin::new(&mut framed).start_send(hello.clone())?;
@@ -203,13 +273,19 @@ where
     if peer.cluster != hello.cluster {
         return Err(CodecError::ForeignCluster {
             found: peer.cluster,
-            expected: hello.cluster.clone(),
+            expected: hello.cluster,
+        });
+    }
+    if peer.payload != hello.payload {
+        return Err(CodecError::ForeignPayload {
+            found: peer.payload,
+            expected: hello.payload,
         });
     }
     if peer.node_id == hello.node_id {
         return Err(CodecError::OwnId);
     }
-    Ok((peer.node_id, framed.map_codec(|_| MessageCodec::new())))
+    Ok((peer.node_id, framed.map_codec(|_| PayloadCodec::new())))
 }
 
 fn closed_without_a_word() -> CodecError {

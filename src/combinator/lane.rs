@@ -3,6 +3,7 @@
 //! Absent here: ids, and any view on what an error means. A lane reports it and stays usable; whether the sink
 //! stays, its owner decides.
 
+use std::fmt;
 use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -10,19 +11,18 @@ use std::task::{Context, Poll, ready};
 use futures_sink::Sink;
 use pin_project::pin_project;
 
-use crate::message::{Slot, Slotted};
+use crate::waiting::{Payload, Waiting};
 
-/// A sink with one place for each [`Slot`] before it.
+/// A sink, and before it what waits for it.
 ///
 /// ```text
 ///   Open ── poll_close, nothing waits ──▶ Closing ── the sink has closed, or failed to ──▶ Closed
 /// ```
 #[pin_project]
-#[derive(Debug)]
-pub(crate) struct Lane<S, M> {
+pub(crate) struct Lane<S, M: Payload> {
     #[pin]
     sink: S,
-    waiting: Waiting<M>,
+    waiting: M::Waiting,
     needs_flush: bool,
     stage: Stage,
 }
@@ -36,11 +36,11 @@ enum Stage {
     Closed,
 }
 
-impl<S, M> Lane<S, M> {
+impl<S, M: Payload> Lane<S, M> {
     pub(crate) fn new(sink: S) -> Self {
         Self {
             sink,
-            waiting: Waiting::new(),
+            waiting: M::Waiting::default(),
             needs_flush: false,
             stage: Stage::Open,
         }
@@ -70,8 +70,8 @@ impl<S, M> Lane<S, M> {
     }
 }
 
-impl<S: Sink<M>, M: Slotted> Lane<S, M> {
-    /// Puts a message into its slot, in place of an older one. `false`: the lane closes, and the message was let go.
+impl<S: Sink<M>, M: Payload> Lane<S, M> {
+    /// Puts a message to those that wait. `false`: the lane closes, and the message was let go.
     pub(crate) fn put(self: Pin<&mut Self>, message: M) -> bool {
         let this = self.project();
         let open = *this.stage == Stage::Open;
@@ -133,55 +133,12 @@ impl<S: Sink<M>, M: Slotted> Lane<S, M> {
     }
 }
 
-/// At most one message of each slot. They leave in the order in which their slots were filled, so a slot that is
-/// filled again and again cannot hold the other one up.
-#[derive(Debug)]
-pub(crate) struct Waiting<M> {
-    request: Option<M>,
-    reply: Option<M>,
-    reply_first: bool,
-}
-
-impl<M> Waiting<M> {
-    pub(crate) fn new() -> Self {
-        Self {
-            request: None,
-            reply: None,
-            reply_first: false,
-        }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.request.is_none() && self.reply.is_none()
-    }
-
-    fn clear(&mut self) {
-        *self = Self::new();
-    }
-
-    pub(crate) fn take(&mut self) -> Option<M> {
-        let message = if self.reply_first {
-            self.reply.take().or_else(|| self.request.take())
-        } else {
-            self.request.take().or_else(|| self.reply.take())
-        };
-        self.reply_first = !self.reply_first;
-        message
-    }
-}
-
-impl<M: Slotted> Waiting<M> {
-    pub(crate) fn put(&mut self, message: M) {
-        match message.slot() {
-            Slot::Request => {
-                self.reply_first &= self.reply.is_some();
-                self.request = Some(message);
-            }
-            Slot::Reply => {
-                self.reply_first |= self.request.is_none();
-                self.reply = Some(message);
-            }
-        }
+impl<S: fmt::Debug, M: Payload> fmt::Debug for Lane<S, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lane")
+            .field("sink", &self.sink)
+            .field("stage", &self.stage)
+            .finish_non_exhaustive()
     }
 }
 

@@ -10,7 +10,8 @@ use pin_project::pin_project;
 
 use super::lane::{Lane, assert_sink};
 use crate::id::{Id, NodeId};
-use crate::message::{Message, MsgRouter, Slotted};
+use crate::message::{Message, MsgRouter};
+use crate::waiting::Payload;
 
 /// Sends the messages of a node to one sink, and rather loses the older ones than waits for it.
 ///
@@ -39,7 +40,7 @@ use crate::message::{Message, MsgRouter, Slotted};
 /// ```
 ///
 /// See [`Lossy`] for what it promises.
-pub fn lossy<S: Sink<M>, M: Slotted>(sink: S) -> Lossy<S, M> {
+pub fn lossy<S: Sink<M>, M: Payload>(sink: S) -> Lossy<S, M> {
     // The id only makes the check concrete: the sink takes items of any.
     assert_sink::<MsgRouter<NodeId, M>, S::Error, _>(Lossy::new(sink))
 }
@@ -49,10 +50,10 @@ pub fn lossy<S: Sink<M>, M: Slotted>(sink: S) -> Lossy<S, M> {
 /// A node that is forwarded into a socket itself is not polled while the socket is full, and neither are its timers:
 /// a leader misses its heartbeats, a follower its election. This sink is always ready. If the socket is not, messages
 /// wait in two places, one for requests and one for replies ([`Slot`](crate::Slot)), where a newer one replaces an
-/// older one.
+/// older one. Another payload than a node's messages chooses for itself how it waits: see [`Payload`].
 ///
 /// - **Items.** `ToSelf` is let go: look at it before, with `inspect` or by a combinator that ends at the owner.
-/// - **Memory.** Two messages, and whatever the sink keeps itself.
+/// - **Memory.** Two messages (or what the payload lets wait), and whatever the sink keeps itself.
 /// - **Errors.** The sink's. They come out of the next `poll_ready`, `poll_flush` or `poll_close` that meets them, so
 ///   `forward` ends when the socket is broken; `start_send` never fails. What waited is let go. The sink stays, and
 ///   is tried again with the next message: whether it can recover is its own affair.
@@ -66,12 +67,12 @@ pub fn lossy<S: Sink<M>, M: Slotted>(sink: S) -> Lossy<S, M> {
 #[pin_project]
 #[derive(Debug)]
 #[must_use = "sinks do nothing unless polled"]
-pub struct Lossy<S, M = Message> {
+pub struct Lossy<S, M: Payload = Message> {
     #[pin]
     lane: Lane<S, M>,
 }
 
-impl<S, M> Lossy<S, M> {
+impl<S, M: Payload> Lossy<S, M> {
     fn new(sink: S) -> Self {
         Self {
             lane: Lane::new(sink),
@@ -99,7 +100,7 @@ impl<S, M> Lossy<S, M> {
     }
 }
 
-impl<S: Sink<M>, M: Slotted> Lossy<S, M> {
+impl<S: Sink<M>, M: Payload> Lossy<S, M> {
     /// Never pending: see the type's "Wakes".
     fn poll_lane(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         match self.project().lane.poll_drive(cx) {
@@ -109,7 +110,7 @@ impl<S: Sink<M>, M: Slotted> Lossy<S, M> {
     }
 }
 
-impl<I: Id, S: Sink<M>, M: Slotted> Sink<MsgRouter<I, M>> for Lossy<S, M> {
+impl<I: Id, S: Sink<M>, M: Payload> Sink<MsgRouter<I, M>> for Lossy<S, M> {
     type Error = S::Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {

@@ -11,9 +11,9 @@ use futures_sink::Sink;
 use pin_project::pin_project;
 
 use super::durable::Node;
-use super::outgoing::{Addressed, Outgoing};
+use super::outgoing::Outgoing;
 use crate::error::Error;
-use crate::message::{Command, Inbound, MsgRouter};
+use crate::message::{Command, Inbound, Message, MsgRouter};
 use crate::state::NodeState;
 
 /// How much one poll does before it lets other tasks run: that many messages each way.
@@ -83,7 +83,7 @@ pub struct Over<N: Node, T> {
     node: N,
     #[pin]
     transport: T,
-    outgoing: Outgoing<N::Id>,
+    outgoing: Outgoing<N::Id, Message<N::Id>>,
     /// The last state that came out.
     shown: Option<NodeState<N::Id>>,
     /// Came together with an error of the transport, and comes out after it.
@@ -102,6 +102,9 @@ enum Stage {
     Draining,
     Ended,
 }
+
+/// A message and the peer that it is for, or from.
+type Addressed<I> = (I, Message<I>);
 
 /// An item of [`Over`], by the node, the transport's stream and its sink.
 type Item<N, R, W> = Result<NodeState<<N as Node>::Id>, Fault<N, R, W>>;

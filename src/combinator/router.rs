@@ -15,7 +15,8 @@ use futures_sink::Sink;
 
 use super::lane::{Lane, assert_sink};
 use crate::id::Id;
-use crate::message::{Message, MsgRouter, Slotted};
+use crate::message::{Message, MsgRouter};
+use crate::waiting::Payload;
 
 /// Sends what comes out of a node to one sink a peer, and rather loses older messages than waits for a sink.
 ///
@@ -23,6 +24,7 @@ use crate::message::{Message, MsgRouter, Slotted};
 /// while that socket is full, and neither are its timers: one dead peer would silence a healthy quorum. A router is
 /// always ready. If a peer's sink is not, the peer's messages wait in two places, one for requests and one for
 /// replies ([`Slot`](crate::Slot)), where a newer one replaces an older one. So a stuck socket costs only its own peer.
+/// Another payload than a node's messages chooses for itself how it waits: see [`Payload`].
 ///
 /// ```
 /// use futures::{StreamExt, channel::mpsc, stream};
@@ -77,7 +79,7 @@ use crate::message::{Message, MsgRouter, Slotted};
 ///
 /// - **Items.** `ToSelf` is let go: look at it before, with `inspect` or by a combinator that ends at the owner.
 ///   Messages to peers without a sink are let go and counted ([`unroutable`](Self::unroutable)).
-/// - **Memory.** Two messages a peer, and one error for each peer that failed. Allocates when a peer is added or
+/// - **Memory.** Two messages a peer (or what the payload lets wait), and one error for each peer that failed. Allocates when a peer is added or
 ///   fails, and for no message.
 /// - **Errors.** None of its own. A sink that fails is taken out and dropped, with what waited for it, and its error
 ///   is kept for [`failed`](Self::failed). A sink is found broken when something is to be sent to it.
@@ -91,7 +93,7 @@ use crate::message::{Message, MsgRouter, Slotted};
 /// - **Cancel safety.** `send`, `feed` and `flush` never wait; `failed` and `close` can be dropped and called again.
 ///   Dropped, a router takes what waits with it.
 #[must_use = "sinks do nothing unless polled"]
-pub struct Router<I, S: Sink<M>, M = Message<I>> {
+pub struct Router<I, S: Sink<M>, M: Payload = Message<I>> {
     lanes: BTreeMap<I, Lane<S, M>>,
     failed: BTreeMap<I, S::Error>,
     unroutable: u64,
@@ -99,7 +101,7 @@ pub struct Router<I, S: Sink<M>, M = Message<I>> {
     watcher: Option<Waker>,
 }
 
-impl<I: Id, S: Sink<M> + Unpin, M: Slotted> Router<I, S, M> {
+impl<I: Id, S: Sink<M> + Unpin, M: Payload> Router<I, S, M> {
     /// A router without peers.
     pub fn new() -> Self {
         assert_sink::<MsgRouter<I, M>, Infallible, _>(Self {
@@ -263,7 +265,7 @@ impl<I: Id, S: Sink<M> + Unpin, M: Slotted> Router<I, S, M> {
     }
 }
 
-impl<I: Id, S: Sink<M> + Unpin, M: Slotted> Sink<MsgRouter<I, M>> for Router<I, S, M> {
+impl<I: Id, S: Sink<M> + Unpin, M: Payload> Sink<MsgRouter<I, M>> for Router<I, S, M> {
     type Error = Infallible;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
@@ -295,13 +297,13 @@ impl<I: Id, S: Sink<M> + Unpin, M: Slotted> Sink<MsgRouter<I, M>> for Router<I, 
     }
 }
 
-impl<I: Id, S: Sink<M> + Unpin, M: Slotted> Default for Router<I, S, M> {
+impl<I: Id, S: Sink<M> + Unpin, M: Payload> Default for Router<I, S, M> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<I: Id, S: Sink<M> + Unpin, M: Slotted> Extend<(I, S)> for Router<I, S, M> {
+impl<I: Id, S: Sink<M> + Unpin, M: Payload> Extend<(I, S)> for Router<I, S, M> {
     /// Inserts every peer. A sink that a peer had before is dropped.
     fn extend<T: IntoIterator<Item = (I, S)>>(&mut self, peers: T) {
         for (id, sink) in peers {
@@ -310,7 +312,7 @@ impl<I: Id, S: Sink<M> + Unpin, M: Slotted> Extend<(I, S)> for Router<I, S, M> {
     }
 }
 
-impl<I: Id, S: Sink<M> + Unpin, M: Slotted> FromIterator<(I, S)> for Router<I, S, M> {
+impl<I: Id, S: Sink<M> + Unpin, M: Payload> FromIterator<(I, S)> for Router<I, S, M> {
     fn from_iter<T: IntoIterator<Item = (I, S)>>(peers: T) -> Self {
         let mut router = Self::new();
         router.extend(peers);
@@ -318,7 +320,7 @@ impl<I: Id, S: Sink<M> + Unpin, M: Slotted> FromIterator<(I, S)> for Router<I, S
     }
 }
 
-impl<I: fmt::Debug, S: Sink<M>, M> fmt::Debug for Router<I, S, M> {
+impl<I: fmt::Debug, S: Sink<M>, M: Payload> fmt::Debug for Router<I, S, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// Ids only: sockets and their errors need not be `Debug`.
         struct Ids<'a, I, V>(&'a BTreeMap<I, V>);

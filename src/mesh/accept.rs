@@ -9,20 +9,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use super::backoff::Backoff;
 use super::handshake::{Connection, Handshake, Outcome};
 use super::local::{Local, Round};
+use crate::codec::Wire;
 use crate::id::Id;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 /// How many sockets one poll accepts before it lets others run.
 const MOST_ACCEPTS: usize = 8;
 
 /// Accepts, and answers whoever it has accepted.
-pub(super) struct Acceptor<I> {
+pub(super) struct Acceptor<I, M> {
     /// The oldest first, which ends first.
-    pending: VecDeque<Handshake<I>>,
+    pending: VecDeque<Handshake<I, M>>,
     backoff: Backoff,
     /// Accepting has failed, and is not tried before.
     paused_until: Option<Instant>,
@@ -31,16 +33,16 @@ pub(super) struct Acceptor<I> {
 }
 
 /// What one look at the listener has brought.
-enum Look<I> {
+enum Look<I, M> {
     Nothing,
     /// A socket that had said who it is already.
-    Greeted(I, Connection<I>),
+    Greeted(I, Connection<M>),
     /// A socket that was put to the others, or was refused.
     Taken,
     Failed(io::Error),
 }
 
-impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
+impl<I: Id + Serialize + DeserializeOwned, M: Wire> Acceptor<I, M> {
     pub(super) fn new(local: &Local<I>) -> Self {
         Self {
             pending: VecDeque::new(),
@@ -55,7 +57,7 @@ impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
         &mut self,
         round: &mut Round<'_, I>,
         cx: &mut Context<'_>,
-        mut welcome: impl FnMut(&I, Connection<I>, &mut Round<'_, I>),
+        mut welcome: impl FnMut(&I, Connection<M>, &mut Round<'_, I>),
     ) -> Poll<io::Error> {
         for _ in 0..self.pending.len() {
             let Some(handshake) = self.pending.pop_front() else {
@@ -77,7 +79,7 @@ impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
         Poll::Pending
     }
 
-    fn poll_accept(&mut self, round: &mut Round<'_, I>, cx: &mut Context<'_>) -> Look<I> {
+    fn poll_accept(&mut self, round: &mut Round<'_, I>, cx: &mut Context<'_>) -> Look<I, M> {
         if self.paused_until.is_some_and(|until| round.now < until) {
             return Look::Nothing;
         }
@@ -120,10 +122,10 @@ impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
     /// Polls a handshake, and keeps it if it is not over.
     fn settle(
         &mut self,
-        mut handshake: Handshake<I>,
+        mut handshake: Handshake<I, M>,
         round: &mut Round<'_, I>,
         cx: &mut Context<'_>,
-    ) -> Option<(I, Connection<I>)> {
+    ) -> Option<(I, Connection<M>)> {
         match handshake.poll(round.now, cx) {
             Poll::Pending => self.pending.push_back(handshake),
             Poll::Ready(Outcome::Greeted(id, connection)) => return Some((id, connection)),
@@ -137,7 +139,7 @@ impl<I: Id + Serialize + DeserializeOwned> Acceptor<I> {
     }
 }
 
-impl<I> Acceptor<I> {
+impl<I, M> Acceptor<I, M> {
     /// When it must be polled again, though nobody comes.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let oldest = self.pending.front().map(Handshake::until);
@@ -156,7 +158,7 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-impl<I> fmt::Debug for Acceptor<I> {
+impl<I, M> fmt::Debug for Acceptor<I, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acceptor")
             .field("pending", &self.pending.len())

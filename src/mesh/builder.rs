@@ -1,6 +1,7 @@
 //! The settings of a mesh.
 
 use std::fmt;
+use std::marker::PhantomData;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,9 @@ use super::system::System;
 #[cfg(feature = "tls")]
 use super::tls::{MeshTls, Secure};
 use crate::clock;
-use crate::codec::{DEFAULT_MAX_FRAME_LEN, Hello, HelloCodec};
+use crate::codec::{DEFAULT_MAX_FRAME_LEN, Hello, HelloCodec, Wire};
 use crate::id::{Id, NodeId};
+use crate::message::Message;
 
 /// tokio's timer resolves no less.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
@@ -30,9 +32,15 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Settings of a [`Mesh`]; made by [`Mesh::builder`]. All but the hello have a default, and nothing happens before
 /// [`build`](Self::build), which also checks them.
-#[derive(Clone, Debug)]
 #[must_use = "settings do nothing; build makes the mesh"]
-pub struct MeshBuilder<I = NodeId> {
+pub struct MeshBuilder<I = NodeId, M = Message<I>> {
+    settings: Settings<I>,
+    payload: PhantomData<fn() -> M>,
+}
+
+/// All that can be set.
+#[derive(Clone, Debug)]
+struct Settings<I> {
     hello: Hello<I>,
     listen: Option<PeerAddr>,
     #[cfg(feature = "tls")]
@@ -49,8 +57,8 @@ pub struct MeshBuilder<I = NodeId> {
     seed: Option<u64>,
 }
 
-impl<I> MeshBuilder<I> {
-    pub(super) fn new(hello: Hello<I>) -> Self {
+impl<I> Settings<I> {
+    fn new(hello: Hello<I>) -> Self {
         Self {
             hello,
             listen: None,
@@ -68,6 +76,54 @@ impl<I> MeshBuilder<I> {
             seed: None,
         }
     }
+}
+
+impl<I> MeshBuilder<I> {
+    pub(super) fn new(hello: Hello<I>) -> Self {
+        Self {
+            settings: Settings::new(hello),
+            payload: PhantomData,
+        }
+    }
+}
+
+impl<I, M> MeshBuilder<I, M> {
+    /// Makes it a mesh for another payload than a node's [`Message`]s. How such a payload waits for a peer is
+    /// [its own choice](crate::Payload), and so is its [form on the wire](Wire). A node of the cluster whose mesh carries
+    /// something else is refused, and counted ([`foreign_payload`](crate::MeshStats::foreign_payload)).
+    ///
+    /// Whatever it is, some of it can get lost: with a connection that breaks, or that gives way to another one as when
+    /// both nodes dial at the same time. So its sender repeats what matters until it is answered.
+    ///
+    /// ```
+    /// use futures::{SinkExt, StreamExt};
+    /// use streamraft::codec::Hello;
+    /// use streamraft::{Mesh, Message, MessageKind, Stamp};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mesh = |id: u64| {
+    ///     let hello = Hello::new("orders", id);
+    ///     Mesh::builder(hello).carrying::<(String, Message<u64>)>()
+    /// };
+    /// let mut there = mesh(2).listen("127.0.0.1:0").accept_strangers(1).build()?;
+    /// let mut here = mesh(1).peer(2, there.local_addr().unwrap()).build()?;
+    ///
+    /// let message = Message::new(7, Stamp::new(7, 1), MessageKind::TimeoutNow);
+    /// here.send((2, ("of some group".to_owned(), message))).await?;
+    /// let heard = tokio::select! {
+    ///     heard = there.next() => heard,
+    ///     heard = here.next() => heard, // nothing comes here, but it has to be polled
+    /// };
+    /// let (from, (group, message)) = heard.expect("a message")?;
+    /// assert_eq!((from, &*group, message.term), (1, "of some group", 7));
+    /// # Ok(()) }
+    /// ```
+    pub fn carrying<P: Wire>(self) -> MeshBuilder<I, P> {
+        MeshBuilder {
+            settings: self.settings,
+            payload: PhantomData,
+        }
+    }
 
     /// Where to listen, as a `SocketAddr`, as text (`host:port`, `unix:/path`), or as the path of a Unix socket; port 0
     /// for any free port ([`Mesh::local_addr`] tells which). Default: nowhere. Such a mesh reaches only peers that it
@@ -80,7 +136,7 @@ impl<I> MeshBuilder<I> {
     /// and a file of any other kind, are errors and left alone. Who may connect is for the permissions of the file and
     /// its folder to say. Two processes that start there in the same moment are not kept apart.
     pub fn listen(mut self, addr: impl Into<PeerAddr>) -> Self {
-        self.listen = Some(addr.into());
+        self.settings.listen = Some(addr.into());
         self
     }
 
@@ -103,7 +159,7 @@ impl<I> MeshBuilder<I> {
         tls: MeshTls,
         name: impl Fn(&I) -> String + Send + Sync + 'static,
     ) -> Self {
-        self.tls = Some(Secure::new(tls, Arc::new(name)));
+        self.settings.tls = Some(Secure::new(tls, Arc::new(name)));
         self
     }
 
@@ -111,14 +167,14 @@ impl<I> MeshBuilder<I> {
     /// counts, and the node's own id is left out, so that all nodes can be given the same list. See also
     /// [`Mesh::insert_peer`].
     pub fn peer(mut self, id: I, addr: impl Into<PeerAddr>) -> Self {
-        self.peers.push((id, addr.into()));
+        self.settings.peers.push((id, addr.into()));
         self
     }
 
     /// Adds several peers, each as [`peer`](Self::peer) does.
     pub fn peers<A: Into<PeerAddr>>(mut self, peers: impl IntoIterator<Item = (I, A)>) -> Self {
         let peers = peers.into_iter().map(|(id, addr)| (id, addr.into()));
-        self.peers.extend(peers);
+        self.settings.peers.extend(peers);
         self
     }
 
@@ -129,7 +185,7 @@ impl<I> MeshBuilder<I> {
     /// out a peer, which speaks at once. With TLS it takes some 100 KiB at most, and a peer needs two round trips, in
     /// which others can push it out: set as many as come in that time.
     pub fn max_pending(mut self, count: usize) -> Self {
-        self.max_pending = count;
+        self.settings.max_pending = count;
         self
     }
 
@@ -140,7 +196,7 @@ impl<I> MeshBuilder<I> {
     /// whoever adds a node tell the others first, by [`Mesh::insert_peer`]. The node drops what strangers say unless
     /// it belongs to the cluster. Without encryption an id is a mere claim, and anyone can take these places.
     pub fn accept_strangers(mut self, count: usize) -> Self {
-        self.max_strangers = count;
+        self.settings.max_strangers = count;
         self
     }
 
@@ -148,7 +204,7 @@ impl<I> MeshBuilder<I> {
     /// [`DEFAULT_MAX_FRAME_LEN`]; see [`MessageCodec::max_frame_len`](crate::codec::MessageCodec::max_frame_len). A
     /// peer that sends a longer one is disconnected, so give all nodes the same.
     pub fn max_frame_len(mut self, bytes: usize) -> Self {
-        self.max_frame_len = bytes;
+        self.settings.max_frame_len = bytes;
         self
     }
 
@@ -158,7 +214,7 @@ impl<I> MeshBuilder<I> {
     /// Of two connections with one peer, made within this time of each other, the one that the smaller id dialled
     /// stays, as on the other side; later, the newer one does. And closing waits no longer than this.
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.handshake_timeout = timeout;
+        self.settings.handshake_timeout = timeout;
         self
     }
 
@@ -171,7 +227,7 @@ impl<I> MeshBuilder<I> {
     /// bound how soon a failed leader is replaced, which is the node's `election_timeout`, but how soon a connection
     /// that the network has silently forgotten is mended. TCP's own keep-alive is left off: it would tell no more.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.idle_timeout = timeout;
+        self.settings.idle_timeout = timeout;
         self
     }
 
@@ -181,8 +237,8 @@ impl<I> MeshBuilder<I> {
     /// half. They begin anew after a connection that has lasted for the greatest of them. A listener that fails pauses
     /// alike.
     pub fn backoff(mut self, least: Duration, greatest: Duration) -> Self {
-        self.min_backoff = least;
-        self.max_backoff = greatest;
+        self.settings.min_backoff = least;
+        self.settings.max_backoff = greatest;
         self
     }
 
@@ -190,26 +246,26 @@ impl<I> MeshBuilder<I> {
     /// items too: every lost connection once, and a listener that fails. Default: no; they are counted and traced, and a
     /// loop that ends at the first error goes on.
     pub fn report_transient(mut self, report: bool) -> Self {
-        self.report_transient = report;
+        self.settings.report_transient = report;
         self
     }
 
     /// Makes the pauses reproducible. Default: they differ from node to node and from run to run.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = Some(seed);
+        self.settings.seed = Some(seed);
         self
     }
 }
 
-impl<I: Id + Serialize + DeserializeOwned> MeshBuilder<I> {
+impl<I: Id + Serialize + DeserializeOwned, M: Wire> MeshBuilder<I, M> {
     /// Checks the settings, binds the listener and makes the mesh. From here on the system queues whoever connects;
     /// everything else happens as the mesh is polled. Needs no runtime.
     ///
     /// # Errors
     /// [`MeshBuildError`] names the setting, or the address that cannot be listened on.
-    pub fn build(mut self) -> Result<Mesh<I>, MeshBuildError> {
-        self.check()?;
-        let sockets = match self.listen.take() {
+    pub fn build(mut self) -> Result<Mesh<I, M>, MeshBuildError> {
+        self.settings.check::<M>()?;
+        let sockets = match self.settings.listen.take() {
             None => System::nowhere(),
             Some(address) => {
                 System::bind(&address).map_err(|source| MeshBuildError::Bind { address, source })?
@@ -222,9 +278,10 @@ impl<I: Id + Serialize + DeserializeOwned> MeshBuilder<I> {
     ///
     /// # Errors
     /// [`MeshBuildError`] names the setting.
-    pub fn build_over(self, sockets: impl Sockets) -> Result<Mesh<I>, MeshBuildError> {
-        self.check()?;
-        if let Some(address) = &self.listen {
+    pub fn build_over(self, sockets: impl Sockets) -> Result<Mesh<I, M>, MeshBuildError> {
+        let settings = self.settings;
+        settings.check::<M>()?;
+        if let Some(address) = &settings.listen {
             return Err(MeshBuildError::Setting {
                 name: "listen",
                 value: address.to_string(),
@@ -232,29 +289,31 @@ impl<I: Id + Serialize + DeserializeOwned> MeshBuilder<I> {
             });
         }
         let local = Local {
-            hello: self.hello,
+            hello: settings.hello.carrying::<M>(),
             #[cfg(feature = "tls")]
-            tls: self.tls,
-            max_pending: self.max_pending,
-            max_strangers: self.max_strangers,
-            max_frame_len: self.max_frame_len,
-            handshake_timeout: self.handshake_timeout,
-            idle_timeout: self.idle_timeout,
-            min_backoff: self.min_backoff,
-            max_backoff: self.max_backoff,
-            report_transient: self.report_transient,
+            tls: settings.tls,
+            max_pending: settings.max_pending,
+            max_strangers: settings.max_strangers,
+            max_frame_len: settings.max_frame_len,
+            handshake_timeout: settings.handshake_timeout,
+            idle_timeout: settings.idle_timeout,
+            min_backoff: settings.min_backoff,
+            max_backoff: settings.max_backoff,
+            report_transient: settings.report_transient,
         };
-        let seed = self.seed.unwrap_or_else(clock::seed);
+        let seed = settings.seed.unwrap_or_else(clock::seed);
         let mut mesh = Mesh::new(local, Box::new(sockets), seed);
-        for (id, addr) in self.peers {
+        for (id, addr) in settings.peers {
             mesh.insert_peer(id, addr);
         }
         Ok(mesh)
     }
+}
 
-    fn check(&self) -> Result<(), MeshBuildError> {
+impl<I: Id + Serialize> Settings<I> {
+    fn check<M: Wire>(&self) -> Result<(), MeshBuildError> {
         HelloCodec::new()
-            .encode(self.hello.clone(), &mut BytesMut::new())
+            .encode(self.hello.clone().carrying::<M>(), &mut BytesMut::new())
             .map_err(|source| MeshBuildError::Hello { source })?;
         #[cfg(feature = "tls")]
         if let Some(secure) = &self.tls {
@@ -289,5 +348,20 @@ impl<I: Id + Serialize + DeserializeOwned> MeshBuilder<I> {
             ));
         }
         Ok(())
+    }
+}
+
+impl<I: Clone, M> Clone for MeshBuilder<I, M> {
+    fn clone(&self) -> Self {
+        Self {
+            settings: self.settings.clone(),
+            payload: PhantomData,
+        }
+    }
+}
+
+impl<I: fmt::Debug, M> fmt::Debug for MeshBuilder<I, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("MeshBuilder").field(&self.settings).finish()
     }
 }

@@ -1,39 +1,35 @@
 //! What travels on a connection of a mesh: messages, and a sign of life where there are none.
 
 use bytes::{Buf, BufMut, BytesMut};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio_util::codec::{Decoder, Encoder};
 
-use crate::codec::{CodecError, MessageCodec};
-use crate::id::Id;
-use crate::message::Message;
+use crate::codec::{CodecError, Decode, Encode, PayloadCodec};
 
 /// A frame without payload. No message is that short.
 const ALIVE: u32 = 0;
 
 /// One frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Frame<I> {
-    Message(Message<I>),
+pub(super) enum Frame<M> {
+    Message(M),
     /// The sender lives and has nothing to say, as one follower to another.
     Alive,
 }
 
-/// [`MessageCodec`], and an empty frame for [`Frame::Alive`].
-#[derive(Clone, Debug)]
-pub(super) struct FrameCodec<I>(MessageCodec<I>);
+/// [`PayloadCodec`], and an empty frame for [`Frame::Alive`].
+#[derive(Debug)]
+pub(super) struct FrameCodec<M>(PayloadCodec<M>);
 
-impl<I> FrameCodec<I> {
-    pub(super) fn new(messages: MessageCodec<I>) -> Self {
+impl<M> FrameCodec<M> {
+    pub(super) fn new(messages: PayloadCodec<M>) -> Self {
         Self(messages)
     }
 }
 
-impl<I: Id + Serialize> Encoder<Frame<I>> for FrameCodec<I> {
+impl<M: Encode> Encoder<Frame<M>> for FrameCodec<M> {
     type Error = CodecError;
 
-    fn encode(&mut self, frame: Frame<I>, dst: &mut BytesMut) -> Result<(), CodecError> {
+    fn encode(&mut self, frame: Frame<M>, dst: &mut BytesMut) -> Result<(), CodecError> {
         match frame {
             Frame::Message(message) => self.0.encode(message, dst),
             Frame::Alive => {
@@ -44,11 +40,11 @@ impl<I: Id + Serialize> Encoder<Frame<I>> for FrameCodec<I> {
     }
 }
 
-impl<I: Id + DeserializeOwned> Decoder for FrameCodec<I> {
-    type Item = Frame<I>;
+impl<M: Decode> Decoder for FrameCodec<M> {
+    type Item = Frame<M>;
     type Error = CodecError;
 
-    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame<I>>, CodecError> {
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<Frame<M>>, CodecError> {
         let alive = ALIVE.to_be_bytes();
         if src.starts_with(&alive) {
             src.advance(alive.len());
@@ -58,7 +54,7 @@ impl<I: Id + DeserializeOwned> Decoder for FrameCodec<I> {
         Ok(message.map(Frame::Message))
     }
 
-    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Frame<I>>, CodecError> {
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Frame<M>>, CodecError> {
         if let Some(frame) = self.decode(src)? {
             return Ok(Some(frame));
         }
@@ -70,7 +66,7 @@ impl<I: Id + DeserializeOwned> Decoder for FrameCodec<I> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MessageKind, Stamp};
+    use crate::{Message, MessageKind, Stamp};
 
     #[test]
     fn signs_of_life_stand_between_messages() {
@@ -82,7 +78,7 @@ mod tests {
             Frame::Alive,
             Frame::Message(message),
         ];
-        let mut codec = FrameCodec::new(MessageCodec::new());
+        let mut codec = FrameCodec::new(PayloadCodec::new());
         let mut whole = BytesMut::new();
         for frame in frames.clone() {
             codec.encode(frame, &mut whole).unwrap();
@@ -99,7 +95,7 @@ mod tests {
     #[test]
     fn half_a_frame_at_the_end_is_truncated() {
         for cut in [&[0][..], &[0, 0, 0], &[0, 0, 0, 9, 16]] {
-            let mut codec = FrameCodec::<u64>::new(MessageCodec::new());
+            let mut codec = FrameCodec::<Message>::new(PayloadCodec::new());
             let error = codec.decode_eof(&mut BytesMut::from(cut)).unwrap_err();
             assert!(matches!(error, CodecError::Truncated { have, .. } if have == cut.len()));
         }

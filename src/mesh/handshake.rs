@@ -19,24 +19,24 @@ use super::local::Local;
 use super::sockets::{Io, Opening};
 #[cfg(feature = "tls")]
 use super::tls::ForeignId;
-use crate::codec::{CodecError, greet};
+use crate::codec::{CodecError, Wire, greet_as};
 use crate::id::Id;
 
 /// Ready for messages.
-pub(super) type Connection<I> = Framed<Box<dyn Io>, FrameCodec<I>>;
+pub(super) type Connection<M> = Framed<Box<dyn Io>, FrameCodec<M>>;
 
-type Greeted<I> = Result<(I, Connection<I>), Refusal>;
+type Greeted<I, M> = Result<(I, Connection<M>), Refusal>;
 
 /// A handshake under way.
-pub(super) struct Handshake<I> {
-    greeting: Pin<Box<dyn Future<Output = Greeted<I>> + Send>>,
+pub(super) struct Handshake<I, M> {
+    greeting: Pin<Box<dyn Future<Output = Greeted<I, M>> + Send>>,
     until: Instant,
 }
 
 /// What has become of a handshake.
-pub(super) enum Outcome<I> {
+pub(super) enum Outcome<I, M> {
     /// The peer has said who it is.
-    Greeted(I, Connection<I>),
+    Greeted(I, Connection<M>),
     Failed(Refusal),
     TimedOut,
 }
@@ -73,7 +73,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl<I: Id + Serialize + DeserializeOwned> Handshake<I> {
+impl<I: Id + Serialize + DeserializeOwned, M: Wire> Handshake<I, M> {
     /// Dials a peer.
     pub(super) fn dial(opening: Opening, peer: I, local: Arc<Local<I>>, now: Instant) -> Self {
         Self {
@@ -90,7 +90,7 @@ impl<I: Id + Serialize + DeserializeOwned> Handshake<I> {
         }
     }
 
-    pub(super) fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<Outcome<I>> {
+    pub(super) fn poll(&mut self, now: Instant, cx: &mut Context<'_>) -> Poll<Outcome<I, M>> {
         match self.greeting.as_mut().poll(cx) {
             Poll::Ready(Ok((peer, connection))) => Poll::Ready(Outcome::Greeted(peer, connection)),
             Poll::Ready(Err(error)) => Poll::Ready(Outcome::Failed(error)),
@@ -100,22 +100,23 @@ impl<I: Id + Serialize + DeserializeOwned> Handshake<I> {
     }
 }
 
-impl<I> Handshake<I> {
+impl<I, M> Handshake<I, M> {
     /// When it is over at the latest.
     pub(super) fn until(&self) -> Instant {
         self.until
     }
 }
 
-impl<I> fmt::Debug for Handshake<I> {
+impl<I, M> fmt::Debug for Handshake<I, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handshake").finish_non_exhaustive()
     }
 }
 
-async fn meet<I>(opening: Opening, dialled: Option<&I>, local: &Local<I>) -> Greeted<I>
+async fn meet<I, M>(opening: Opening, dialled: Option<&I>, local: &Local<I>) -> Greeted<I, M>
 where
     I: Id + Serialize + DeserializeOwned,
+    M: Wire,
 {
     let io = opening.opened().await?;
     #[cfg(feature = "tls")]
@@ -132,11 +133,12 @@ where
     hello(io, local).await
 }
 
-async fn hello<I>(io: Box<dyn Io>, local: &Local<I>) -> Greeted<I>
+async fn hello<I, M>(io: Box<dyn Io>, local: &Local<I>) -> Greeted<I, M>
 where
     I: Id + Serialize + DeserializeOwned,
+    M: Wire,
 {
-    let (peer, connection) = greet(io, &local.hello).await?;
+    let (peer, connection) = greet_as(io, &local.hello).await?;
     let connection = connection
         .map_codec(|messages| FrameCodec::new(messages.max_frame_len(local.max_frame_len)));
     Ok((peer, connection))

@@ -16,9 +16,10 @@ use super::error::MeshError;
 use super::handshake::{Connection, Handshake, Outcome};
 use super::local::{Local, Round};
 use super::port::{Link, Port};
+use crate::codec::Wire;
 use crate::combinator::lane::Lane;
 use crate::id::Id;
-use crate::message::Message;
+use crate::waiting::Payload;
 
 /// ```text
 ///               its time has come, not connected
@@ -26,18 +27,18 @@ use crate::message::Message;
 ///      ▲                                               │
 ///      └─ connected, refused, unreachable, too late ───┘
 /// ```
-enum Dial<I> {
+enum Dial<I, M> {
     /// Not before that instant, and not while there is a connection.
     Waiting(Instant),
-    Dialling(Handshake<I>),
+    Dialling(Handshake<I, M>),
 }
 
 /// A peer. It is dialled if its address is known; a stranger that was accepted has none, and dials itself.
-pub(super) struct Peer<I> {
+pub(super) struct Peer<I, M: Payload> {
     id: I,
     addr: Option<PeerAddr>,
-    lane: Lane<Port<I>, Message<I>>,
-    dial: Dial<I>,
+    lane: Lane<Port<M>, M>,
+    dial: Dial<I, M>,
     backoff: Backoff,
     /// It was connected before.
     known: bool,
@@ -45,7 +46,7 @@ pub(super) struct Peer<I> {
     unreachable: bool,
 }
 
-impl<I: Id + Serialize + DeserializeOwned> Peer<I> {
+impl<I: Id + Serialize + DeserializeOwned, M: Wire> Peer<I, M> {
     pub(super) fn new(id: I, addr: Option<PeerAddr>, local: &Local<I>, now: Instant) -> Self {
         Self {
             id,
@@ -66,8 +67,8 @@ impl<I: Id + Serialize + DeserializeOwned> Peer<I> {
         self.unreachable = false;
     }
 
-    /// Puts a message into its slot, where it waits as long as there is no connection.
-    pub(super) fn put(&mut self, message: Message<I>) {
+    /// Puts a message to those that wait, as long as there is no connection.
+    pub(super) fn put(&mut self, message: M) {
         Pin::new(&mut self.lane).put(message);
     }
 
@@ -89,7 +90,7 @@ impl<I: Id + Serialize + DeserializeOwned> Peer<I> {
         &mut self,
         round: &mut Round<'_, I>,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Message<I>, MeshError<I>>> {
+    ) -> Poll<Result<M, MeshError<I>>> {
         self.poll_dial(round, cx);
         self.drive(cx);
         let port = self.lane.get_mut();
@@ -160,7 +161,7 @@ impl<I: Id + Serialize + DeserializeOwned> Peer<I> {
     /// Offers a connection with this peer, which stays if it is the better one.
     pub(super) fn connect(
         &mut self,
-        connection: Connection<I>,
+        connection: Connection<M>,
         dialler: Dialler,
         round: &mut Round<'_, I>,
     ) {
@@ -196,7 +197,7 @@ impl<I: Id + Serialize + DeserializeOwned> Peer<I> {
     }
 }
 
-impl<I> Peer<I> {
+impl<I, M: Payload> Peer<I, M> {
     pub(super) fn id(&self) -> &I {
         &self.id
     }
@@ -228,7 +229,7 @@ impl<I> Peer<I> {
     }
 }
 
-impl<I: fmt::Debug> fmt::Debug for Peer<I> {
+impl<I: fmt::Debug, M: Payload> fmt::Debug for Peer<I, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer")
             .field("id", &self.id)

@@ -1,6 +1,7 @@
 //! All peers, sorted by id, and whose turn it is.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -13,20 +14,20 @@ use super::error::MeshError;
 use super::handshake::Connection;
 use super::local::{Local, Round};
 use super::peer::Peer;
+use crate::codec::Wire;
 use crate::id::Id;
-use crate::message::Message;
+use crate::waiting::Payload;
 
 /// A message and its sender, or what went wrong.
-pub(super) type Heard<I> = Result<(I, Message<I>), MeshError<I>>;
+pub(super) type Heard<I, M> = Result<(I, M), MeshError<I>>;
 
-#[derive(Debug)]
-pub(super) struct Peers<I> {
-    sorted: Vec<Peer<I>>,
+pub(super) struct Peers<I, M: Payload> {
+    sorted: Vec<Peer<I, M>>,
     /// Who is polled first next time: the one behind the last that had something.
     turn: usize,
 }
 
-impl<I: Id + Serialize + DeserializeOwned> Peers<I> {
+impl<I: Id + Serialize + DeserializeOwned, M: Wire> Peers<I, M> {
     pub(super) fn new() -> Self {
         Self {
             sorted: Vec::new(),
@@ -68,13 +69,13 @@ impl<I: Id + Serialize + DeserializeOwned> Peers<I> {
         found.is_ok()
     }
 
-    pub(super) fn get_mut(&mut self, id: &I) -> Option<&mut Peer<I>> {
+    pub(super) fn get_mut(&mut self, id: &I) -> Option<&mut Peer<I, M>> {
         let place = self.find(id).ok()?;
         self.sorted.get_mut(place)
     }
 
     /// Takes in a connection that was accepted, if its peer is known or there is room for one more stranger.
-    pub(super) fn welcome(&mut self, id: &I, connection: Connection<I>, round: &mut Round<'_, I>) {
+    pub(super) fn welcome(&mut self, id: &I, connection: Connection<M>, round: &mut Round<'_, I>) {
         if let Err(place) = self.find(id) {
             if self.strangers() >= round.local.max_strangers {
                 tracing::debug!(peer = ?id, "refused a stranger");
@@ -95,7 +96,7 @@ impl<I: Id + Serialize + DeserializeOwned> Peers<I> {
         &mut self,
         round: &mut Round<'_, I>,
         cx: &mut Context<'_>,
-    ) -> Poll<Heard<I>> {
+    ) -> Poll<Heard<I, M>> {
         let count = self.sorted.len();
         for step in 0..count {
             let place = (self.turn + step) % count;
@@ -153,8 +154,8 @@ impl<I: Id + Serialize + DeserializeOwned> Peers<I> {
     }
 }
 
-impl<I> Peers<I> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer<I>> {
+impl<I, M: Payload> Peers<I, M> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer<I, M>> {
         self.sorted.iter()
     }
 
@@ -162,5 +163,11 @@ impl<I> Peers<I> {
     pub(super) fn deadline(&self, local: &Local<I>) -> Option<Instant> {
         let deadlines = self.iter().filter_map(|peer| peer.deadline(local));
         deadlines.min()
+    }
+}
+
+impl<I: fmt::Debug, M: Payload> fmt::Debug for Peers<I, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.sorted).finish()
     }
 }

@@ -10,17 +10,13 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use futures_sink::Sink;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 use super::duel::Dialler;
 use super::error::MeshError;
 use super::frame::Frame;
 use super::handshake::Connection;
 use crate::clock::now;
-use crate::codec::CodecError;
-use crate::id::Id;
-use crate::message::Message;
+use crate::codec::{CodecError, Wire};
 
 /// How many frames without a message one poll reads before it lets others run.
 const MOST_FRAMES: usize = 16;
@@ -29,19 +25,21 @@ const MOST_FRAMES: usize = 16;
 const SIGNS_OF_LIFE: u32 = 3;
 
 /// Takes messages while there is a connection. It never fails: what goes wrong comes out of [`poll_next`](Self::poll_next).
-pub(super) struct Port<I> {
-    pub(super) link: Option<Link<I>>,
+pub(super) struct Port<M> {
+    pub(super) link: Option<Link<M>>,
     /// A message that could not be written.
     not_sent: Option<CodecError>,
 }
 
 /// A connection, and what is known of it.
-pub(super) struct Link<I> {
-    connection: Connection<I>,
+pub(super) struct Link<M> {
+    connection: Connection<M>,
     pub(super) dialler: Dialler,
     pub(super) since: Instant,
-    /// When the last frame came.
+    /// When the last frame came, or a part of one.
     heard: Instant,
+    /// The bytes of the next frame that have come.
+    begun: usize,
     /// When the last frame was sent.
     spoke: Instant,
     /// A sign of life was sent and may be in the buffer yet.
@@ -50,13 +48,14 @@ pub(super) struct Link<I> {
     fault: Option<CodecError>,
 }
 
-impl<I> Link<I> {
-    pub(super) fn new(connection: Connection<I>, dialler: Dialler, now: Instant) -> Self {
+impl<M> Link<M> {
+    pub(super) fn new(connection: Connection<M>, dialler: Dialler, now: Instant) -> Self {
         Self {
             connection,
             dialler,
             since: now,
             heard: now,
+            begun: 0,
             spoke: now,
             needs_flush: false,
             fault: None,
@@ -75,7 +74,7 @@ impl<I> Link<I> {
     }
 }
 
-impl<I: Id + Serialize + DeserializeOwned> Link<I> {
+impl<M: Wire> Link<M> {
     /// Says that this node lives, if it has not said anything for a while.
     fn poll_alive(
         &mut self,
@@ -103,10 +102,17 @@ impl<I: Id + Serialize + DeserializeOwned> Link<I> {
         &mut self,
         now: Instant,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Message<I>, Option<CodecError>>> {
+    ) -> Poll<Result<M, Option<CodecError>>> {
         for _ in 0..MOST_FRAMES {
             let read = match Pin::new(&mut self.connection).poll_next(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    // A long frame over a slow network is no silence.
+                    let begun = self.connection.read_buffer().len();
+                    if std::mem::replace(&mut self.begun, begun) != begun {
+                        self.heard = now;
+                    }
+                    return Poll::Pending;
+                }
                 Poll::Ready(read) => read,
             };
             match read {
@@ -124,7 +130,7 @@ impl<I: Id + Serialize + DeserializeOwned> Link<I> {
     }
 }
 
-impl<I: Id + Serialize + DeserializeOwned> Port<I> {
+impl<M: Wire> Port<M> {
     pub(super) fn new() -> Self {
         Self {
             link: None,
@@ -133,13 +139,13 @@ impl<I: Id + Serialize + DeserializeOwned> Port<I> {
     }
 
     /// The next message, or what went wrong. After a loss the connection is gone.
-    pub(super) fn poll_next(
+    pub(super) fn poll_next<I: Clone>(
         &mut self,
         peer: &I,
         now: Instant,
         cx: &mut Context<'_>,
         idle_timeout: Duration,
-    ) -> Poll<Result<Message<I>, MeshError<I>>> {
+    ) -> Poll<Result<M, MeshError<I>>> {
         if let Some(source) = self.not_sent.take() {
             let peer = peer.clone();
             return Poll::Ready(Err(MeshError::NotSent { peer, source }));
@@ -175,7 +181,7 @@ impl<I: Id + Serialize + DeserializeOwned> Port<I> {
     }
 }
 
-impl<I: Id + Serialize + DeserializeOwned> Sink<Message<I>> for Port<I> {
+impl<M: Wire> Sink<M> for Port<M> {
     type Error = Infallible;
 
     /// Not ready without a connection: messages wait for the next one.
@@ -194,7 +200,7 @@ impl<I: Id + Serialize + DeserializeOwned> Sink<Message<I>> for Port<I> {
         }
     }
 
-    fn start_send(mut self: Pin<&mut Self>, message: Message<I>) -> Result<(), Infallible> {
+    fn start_send(mut self: Pin<&mut Self>, message: M) -> Result<(), Infallible> {
         if let Some(link) = &mut self.link {
             link.spoke = now();
             let frame = Frame::Message(message);
@@ -234,10 +240,62 @@ impl<I: Id + Serialize + DeserializeOwned> Sink<Message<I>> for Port<I> {
     }
 }
 
-impl<I> fmt::Debug for Port<I> {
+impl<M> fmt::Debug for Port<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Port")
             .field("connected", &self.link.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use futures_test::task::noop_context;
+    use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+    use tokio_util::codec::Framed;
+
+    use super::super::frame::FrameCodec;
+    use super::super::sockets::Io;
+    use super::*;
+    use crate::Message;
+    use crate::codec::PayloadCodec;
+
+    const IDLE: Duration = Duration::from_secs(3);
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn connected(now: Instant) -> (Port<Message<u64>>, DuplexStream) {
+        let (here, there) = duplex(1 << 10);
+        let io: Box<dyn Io> = Box::new(here);
+        let connection = Framed::new(io, FrameCodec::new(PayloadCodec::new()));
+        let mut port = Port::new();
+        port.link = Some(Link::new(connection, Dialler::Smaller, now));
+        (port, there)
+    }
+
+    fn poll(
+        port: &mut Port<Message<u64>>,
+        now: Instant,
+    ) -> Poll<Result<Message<u64>, MeshError<u64>>> {
+        port.poll_next(&7, now, &mut noop_context(), IDLE)
+    }
+
+    #[test]
+    fn a_long_frame_that_comes_slowly_is_no_silence_and_half_a_frame_is() {
+        let start = Instant::now();
+        let (mut port, mut there) = connected(start);
+        let mut now = start;
+        for byte in [&[0, 0, 9, 9][..], &[0x10], &[0], &[0], &[0], &[0]] {
+            now += IDLE - SECOND;
+            there.write_all(byte).now_or_never().unwrap().unwrap();
+            assert!(poll(&mut port, now).is_pending(), "after {:?}", now - start);
+        }
+        assert!(poll(&mut port, now + IDLE - SECOND).is_pending());
+        let silent = poll(&mut port, now + IDLE);
+        assert!(matches!(
+            silent,
+            Poll::Ready(Err(MeshError::Silent { peer: 7, .. }))
+        ));
     }
 }

@@ -36,6 +36,8 @@ pub struct MeshStats {
     pub garbage: u64,
     /// Refused: of another cluster.
     pub foreign_cluster: u64,
+    /// Refused: to carry another payload, as the messages of many groups.
+    pub foreign_payload: u64,
     /// Refused: of another major version.
     pub version: u64,
     /// Refused: with this node's own id.
@@ -73,6 +75,7 @@ impl MeshStats {
     pub const fn refused(&self) -> u64 {
         self.garbage
             + self.foreign_cluster
+            + self.foreign_payload
             + self.version
             + self.own_id
             + self.wrong_id
@@ -90,6 +93,7 @@ impl MeshStats {
     pub(super) fn refuse(&mut self, refusal: &Refusal, dialled: bool) {
         *match refusal {
             Refusal::Hello(CodecError::ForeignCluster { .. }) => &mut self.foreign_cluster,
+            Refusal::Hello(CodecError::ForeignPayload { .. }) => &mut self.foreign_payload,
             Refusal::Hello(CodecError::OwnId) => &mut self.own_id,
             Refusal::Hello(CodecError::Version { .. }) => &mut self.version,
             Refusal::Hello(CodecError::Io(error)) => self.broken(error, dialled),

@@ -11,6 +11,7 @@ mod connecting;
 mod errors;
 mod frames;
 mod net;
+mod payloads;
 mod peers;
 mod simulated;
 mod slow_peers;

@@ -6,7 +6,9 @@ use std::fmt::Debug;
 use allocation_counter::measure;
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::BytesMut;
-use streamraft::codec::{CodecError, DEFAULT_MAX_FRAME_LEN, Hello, HelloCodec, MessageCodec};
+use streamraft::codec::{
+    CodecError, DEFAULT_MAX_FRAME_LEN, Hello, HelloCodec, MessageCodec, PayloadCodec,
+};
 use streamraft::{ClusterTag, Id, LogPosition, Membership, Message, MessageKind, NodeId, Stamp};
 use tokio_util::codec::{Decoder, Encoder};
 
@@ -99,6 +101,12 @@ pub(crate) fn check(data: &[u8]) {
         cuts,
         limit,
     );
+    check_stream(
+        || PayloadCodec::<(u64, Message<u64>)>::new().max_frame_len(limit),
+        &bytes,
+        cuts,
+        limit,
+    );
     check_stream(HelloCodec::<NodeId>::new, &bytes, cuts, HELLO_LIMIT);
     check_stream(HelloCodec::<u64>::new, &bytes, cuts, HELLO_LIMIT);
 }
@@ -132,6 +140,14 @@ impl<I: Id> Rewritten for Message<I> {
 
     fn is_sendable(&self) -> bool {
         self.kind != MessageKind::Unknown
+    }
+}
+
+impl<I: Id> Rewritten for (u64, Message<I>) {
+    const OPENS: bool = false;
+
+    fn is_sendable(&self) -> bool {
+        self.1.is_sendable()
     }
 }
 

@@ -11,16 +11,18 @@ mod change;
 mod follow;
 mod lead;
 mod lease;
+mod moment;
 mod outbox;
 mod peer;
 mod receive;
+mod shared;
 mod succession;
 mod timer;
 mod transfer;
 mod vote;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::{Config, Settings};
 use crate::error::{ConfigError, Error};
@@ -31,8 +33,10 @@ use crate::state::{HardState, NodeState, NodeType, Stats};
 
 use campaign::Campaign;
 use lead::Lead;
+use moment::{Moment, Nanos};
 use outbox::Outbox;
 use peer::{Peer, peers_of};
+use shared::{Shared, Start};
 use succession::Draws;
 use timer::{Timer, Timers};
 
@@ -57,30 +61,32 @@ use timer::{Timer, Timers};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Election<I = NodeId> {
-    settings: Settings<I>,
+    settings: Arc<Shared<I>>,
     state: NodeState<I>,
     role: Role,
     position: LogPosition,
+    priority: u64,
     peers: Vec<Peer<I>>,
     timers: Timers,
     draws: Draws,
     outbox: Outbox,
     /// Until when a leader that was heard, or may have been heard before a restart, keeps this node's vote.
-    withhold_until: Option<Instant>,
+    withhold_until: Option<Moment>,
     /// This node's place among the successors, as the leader last told it.
     rank: Option<u32>,
     /// How long it waits for a leader before it campaigns; drawn anew for every campaign.
-    patience: Duration,
+    patience: Nanos,
     /// A campaign of its own has failed since it last heard a leader.
     has_failed: bool,
     /// It has let another candidate go first since it last heard a leader.
     stood_aside: bool,
     /// The voters that this node was asked for, until a leader has heard of it.
-    wish: Option<Vec<I>>,
+    wish: Option<Box<[I]>>,
     /// A layer above has no objection to a membership step.
     change_allowed: bool,
     stopped: bool,
-    stats: Stats,
+    /// None until something is dropped.
+    stats: Option<Box<Stats>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -100,38 +106,58 @@ impl<I: Id> Election<I> {
     /// The first rule that the settings break.
     pub fn new(config: Config<I>, now: Instant) -> Result<Self, ConfigError> {
         let (settings, hard_state) = Settings::new(config)?;
-        let peers = peers_of(&hard_state.membership, &settings.me);
+        let shared = Arc::new(Shared::new(&settings, now));
+        let start = Start {
+            hard_state,
+            priority: settings.priority,
+            seed: settings.seed,
+            fresh_cluster: settings.fresh_cluster,
+        };
+        Ok(Self::with_shared(shared, start, now))
+    }
+
+    /// The same for a layer above that has many elections and checks what they start with.
+    pub(crate) fn with_shared(shared: Arc<Shared<I>>, start: Start<I>, now: Instant) -> Self {
+        let Start {
+            hard_state,
+            priority,
+            seed,
+            fresh_cluster,
+        } = start;
+        let restored = hard_state.term > 0;
         let mut election = Self {
-            draws: Draws::new(settings.seed, &settings.me),
-            settings,
+            peers: peers_of(&hard_state.membership, &shared.me),
+            draws: Draws::new(seed, &shared.me),
             state: NodeState::new(hard_state),
             role: Role::Follower,
             position: LogPosition::default(),
-            peers,
+            priority,
             timers: Timers::default(),
             outbox: Outbox::default(),
             withhold_until: None,
             rank: None,
-            patience: Duration::ZERO,
+            patience: 0,
             has_failed: false,
             stood_aside: false,
             wish: None,
             change_allowed: true,
             stopped: false,
-            stats: Stats::default(),
+            stats: None,
+            settings: shared,
         };
-        election.start(now);
-        Ok(election)
+        let now = election.moment(now);
+        election.start(now, fresh_cluster, restored);
+        election
     }
 
     /// Boots: withholds votes for one election timeout, since it may have promised them to a leader before a
     /// restart (thesis 6.4.1 relies on it), unless nobody can hold a lease.
-    fn start(&mut self, now: Instant) {
+    fn start(&mut self, now: Moment, fresh_cluster: bool, restored: bool) {
         self.become_follower(now);
         let alone = self.peers.is_empty() && self.is_voter();
-        if self.settings.fresh_cluster || (alone && !self.settings.restored) {
+        if fresh_cluster || (alone && !restored) {
             let sooner = self.patience.saturating_sub(self.settings.election_timeout);
-            let wait = if alone { Duration::ZERO } else { sooner };
+            let wait = if alone { 0 } else { sooner };
             self.timers.set(Timer::Campaign, now + wait);
         } else {
             self.withhold_until = Some(now + self.settings.election_timeout);
@@ -144,10 +170,13 @@ impl<I: Id> Election<I> {
     /// # Errors
     /// Only for a command that cannot be carried out, which changes nothing, and for any input after
     /// [`stop`](Self::stop). Nothing that another node sent is an error: what is wrong is dropped and counted.
+    // Never inlined: what is looked at need not be moved for it.
+    #[inline(never)]
     pub fn handle(&mut self, now: Instant, input: Inbound<I>) -> Result<(), Error> {
         if self.stopped {
             return Err(Error::Stopped);
         }
+        let now = self.moment(now);
         self.expire(now);
         match input {
             // By reference: moving a message about would cost as much as acting on it.
@@ -159,20 +188,21 @@ impl<I: Id> Election<I> {
         }
     }
 
-    fn obey(&mut self, now: Instant, command: Command<I>) -> Result<(), Error> {
+    fn obey(&mut self, now: Moment, command: Command<I>) -> Result<(), Error> {
         match command {
             Command::SetNodes(nodes) => return self.set_nodes(now, nodes),
-            Command::MarkAlive => self.mark_alive(now),
-            Command::SetPriority(priority) => self.settings.priority = priority,
+            Command::MarkAlive => self.hear_from_above(now),
+            Command::SetPriority(priority) => self.priority = priority,
             Command::Transfer(to) => return self.transfer(now, &to),
             Command::Resign => self.resign(now),
-            Command::Stop => self.stop(now),
+            Command::Stop => self.end(now),
         }
         Ok(())
     }
 
     /// Does what has fallen due. Without effect when nothing has.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.moment(now);
         while let Some(timer) = self.timers.take_due(now) {
             match timer {
                 Timer::Expiry => self.expire(now),
@@ -187,11 +217,17 @@ impl<I: Id> Election<I> {
     /// When it wants [`handle_timeout`](Self::handle_timeout) next. Valid until the next call that takes `now`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let next = self.timers.next()?;
+        Some(next.instant(self.settings.origin))
     }
 
     /// Ends the node: resigns if it leads, keeps what has to leave, takes no more input.
     pub fn stop(&mut self, now: Instant) {
+        let now = self.moment(now);
+        self.end(now);
+    }
+
+    fn end(&mut self, now: Moment) {
         self.expire(now);
         self.resign(now);
         if !self.stopped && matches!(self.role, Role::Candidate(_)) {
@@ -216,7 +252,8 @@ impl<I: Id> Election<I> {
     /// What was dropped, and why.
     #[must_use]
     pub fn stats(&self) -> &Stats {
-        &self.stats
+        const NONE: &Stats = &Stats::NONE;
+        self.stats.as_deref().unwrap_or(NONE)
     }
 
     /// This node's id.
@@ -233,9 +270,19 @@ impl<I: Id> Election<I> {
     /// For a layer above: it heard from the leader, which is as good as a `Ping` for not campaigning and for
     /// withholding votes. Without effect on a node that follows nobody.
     pub fn mark_alive(&mut self, now: Instant) {
+        let now = self.moment(now);
+        self.hear_from_above(now);
+    }
+
+    fn hear_from_above(&mut self, now: Moment) {
         if matches!(self.role, Role::Follower) && self.state.leader.is_some() {
             self.hear_leader(now);
         }
+    }
+
+    #[inline]
+    fn moment(&self, now: Instant) -> Moment {
+        Moment::of(now, self.settings.origin)
     }
 
     fn term(&self) -> u64 {
@@ -255,7 +302,7 @@ impl<I: Id> Election<I> {
     }
 
     /// Takes a newer term: whoever was voted for, led or campaigned in the old one, it is over (paper section 5.1).
-    fn take_term(&mut self, now: Instant, term: u64) {
+    fn take_term(&mut self, now: Moment, term: u64) {
         let hard_state = &mut self.state.hard_state;
         *hard_state = HardState {
             term,
@@ -267,7 +314,7 @@ impl<I: Id> Election<I> {
     }
 
     /// Follows nobody, in the present term, and waits for a leader.
-    fn become_follower(&mut self, now: Instant) {
+    fn become_follower(&mut self, now: Moment) {
         self.role = Role::Follower;
         self.unsend(Slot::Request);
         self.state.leader = None;

@@ -94,6 +94,25 @@ impl<I: Id> Membership<I> {
         }
     }
 
+    /// Whether this is the other. By hand, for speed: lists of ids are short, and those of one process often one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+            || self.stamp() == other.stamp()
+                && self.target_version == other.target_version
+                && self.has_members_of(other)
+                && are_same(&self.target, &other.target)
+    }
+
+    /// Whether the other has the same voters and observers.
+    pub(crate) fn has_members_of(&self, other: &Self) -> bool {
+        are_same(&self.voters, &other.voters) && are_same(&self.observers, &other.observers)
+    }
+
+    /// Whether nothing is left to change.
+    pub(crate) fn is_at_target(&self) -> bool {
+        self.observers.is_empty() && are_same(&self.voters, &self.target)
+    }
+
     /// Whether this is the other but for the target: a wish for another target, said under the same stamp.
     pub(crate) fn differs_in_target_only(&self, other: &Self) -> bool {
         self.stamp() == other.stamp()
@@ -149,6 +168,11 @@ impl<I: Id> Membership<I> {
         let next = self.version.checked_add(1)?;
         (next <= Self::MAX_VERSION).then_some(next)
     }
+}
+
+/// Whether two lists are the same, one by one: for so few, comparing memory costs more.
+pub(crate) fn are_same<I: Eq>(some: &[I], others: &[I]) -> bool {
+    some.len() == others.len() && some.iter().zip(others).all(|(one, other)| one == other)
 }
 
 /// Where a count of votes stands.

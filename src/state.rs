@@ -102,14 +102,20 @@ pub struct NodeState<I = NodeId> {
 /// What only a leader shows. Changes seldom and is shared, so that a state is small and its copy cheap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Leading<I> {
-    followers: Vec<I>,
+    followers: Box<[I]>,
+    /// None in a leader that only leads, as nearly all do.
+    intent: Option<Box<Intent<I>>>,
+}
+
+/// What a leader is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Intent<I> {
     transferring_to: Option<I>,
     waiting_for: Vec<I>,
 }
 
-impl<I> Leading<I> {
-    const NOTHING: Self = Self {
-        followers: Vec::new(),
+impl<I> Intent<I> {
+    const NONE: Self = Self {
         transferring_to: None,
         waiting_for: Vec::new(),
     };
@@ -128,15 +134,22 @@ impl<I: Id> NodeState<I> {
     }
 
     pub(crate) fn set_followers(&mut self, followers: Vec<I>) {
-        self.show(|leading| leading.followers = followers);
+        // Nobody else looks at it if all states that came out are gone.
+        let unshared = self.leading.as_mut().and_then(Arc::get_mut);
+        if let Some(leading) = unshared.filter(|_| !followers.is_empty()) {
+            leading.followers = followers.into();
+            return;
+        }
+        let intent = self.intent().cloned();
+        self.show(followers.into(), intent.map(Box::new));
     }
 
     pub(crate) fn set_transferring_to(&mut self, to: Option<I>) {
-        self.show(|leading| leading.transferring_to = to);
+        self.intend(|intent| intent.transferring_to = to);
     }
 
     pub(crate) fn set_waiting_for(&mut self, nodes: Vec<I>) {
-        self.show(|leading| leading.waiting_for = nodes);
+        self.intend(|intent| intent.waiting_for = nodes);
     }
 
     /// No leader any more.
@@ -144,14 +157,21 @@ impl<I: Id> NodeState<I> {
         self.leading = None;
     }
 
-    fn show(&mut self, change: impl FnOnce(&mut Leading<I>)) {
-        let mut leading = self
-            .leading
-            .take()
-            .unwrap_or_else(|| Arc::new(Leading::NOTHING));
-        change(Arc::make_mut(&mut leading));
+    fn intend(&mut self, change: impl FnOnce(&mut Intent<I>)) {
+        let mut intent = self.intent().cloned().unwrap_or(Intent::NONE);
+        change(&mut intent);
+        let intends = intent.transferring_to.is_some() || !intent.waiting_for.is_empty();
+        self.show(self.followers().into(), intends.then(|| Box::new(intent)));
+    }
+
+    fn show(&mut self, followers: Box<[I]>, intent: Option<Box<Intent<I>>>) {
         // Nothing to show has one form, so that states which show the same are equal.
-        self.leading = (*leading != Leading::NOTHING).then_some(leading);
+        let shows = !followers.is_empty() || intent.is_some();
+        self.leading = shows.then(|| Arc::new(Leading { followers, intent }));
+    }
+
+    fn intent(&self) -> Option<&Intent<I>> {
+        self.leading.as_ref()?.intent.as_deref()
     }
 }
 
@@ -214,7 +234,7 @@ impl<I: Id> NodeState<I> {
     /// In a leader: to whom leadership is being handed over. Back to `None` when that is over, taken or not.
     #[must_use]
     pub fn transferring_to(&self) -> Option<&I> {
-        self.leading.as_ref()?.transferring_to.as_ref()
+        self.intent()?.transferring_to.as_ref()
     }
 
     /// The voters that were last wished for, as far as the wish has come to this node through a leader. Equal to
@@ -228,9 +248,7 @@ impl<I: Id> NodeState<I> {
     /// [`target`](Self::target). Empty when it waits for none.
     #[must_use]
     pub fn waiting_for(&self) -> &[I] {
-        self.leading
-            .as_ref()
-            .map_or(&[], |leading| &leading.waiting_for)
+        self.intent().map_or(&[], |intent| &intent.waiting_for)
     }
 
     /// What must survive a restart. Save it before anything behind it in the stream leaves this machine.
@@ -260,6 +278,19 @@ pub struct Stats {
     pub stale: u64,
     /// Votes and pre-votes that were withheld for a leader's sake.
     pub withheld: u64,
+}
+
+impl Stats {
+    /// Nothing dropped yet.
+    pub(crate) const NONE: Self = Self {
+        foreign_cluster: 0,
+        strangers: 0,
+        malformed: 0,
+        unsupported: 0,
+        conflicting: 0,
+        stale: 0,
+        withheld: 0,
+    };
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The candidate: a pre-vote first, then the vote (paper section 5.2, thesis 9.6).
 
-use std::time::{Duration, Instant};
+use super::moment::{Moment, Nanos};
+use super::outbox::Request;
 
 use super::peer::{Knowledge, Peer};
 use super::receive::Drop;
@@ -9,20 +10,20 @@ use super::{Election, Role};
 use crate::config::MAX_TERM;
 use crate::id::Id;
 use crate::membership::{Tally, tally};
-use crate::message::{MessageKind, Slot};
+use crate::message::Slot;
 use crate::state::NodeType;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Campaign {
     /// Names this campaign; pre-votes repeat it, so that one of an older campaign counts for nothing.
-    round: u64,
+    pub(super) round: u64,
     stage: Stage,
     /// When this stage began.
-    since: Instant,
+    since: Moment,
     /// How often it has asked in this stage.
     asked: u32,
     /// Ordered by `TimeoutNow`: the mark is good for this campaign and for no later one.
-    transfer: bool,
+    pub(super) transfer: bool,
     /// A voter has named a leader that it hears.
     leader_named: bool,
 }
@@ -34,11 +35,11 @@ enum Stage {
 }
 
 /// A candidate asks for the second time after this part of a heartbeat interval.
-const FIRST_ASK_PART: u32 = 32;
+const FIRST_ASK_PART: Nanos = 32;
 
 impl Campaign {
     /// Whether it still asks for pre-votes, for no longer than this.
-    pub(super) fn is_young(&self, now: Instant, most: Duration) -> bool {
+    pub(super) fn is_young(&self, now: Moment, most: Nanos) -> bool {
         self.stage == Stage::PreVote && now < self.since + most
     }
 
@@ -50,7 +51,7 @@ impl Campaign {
 
 impl<I: Id> Election<I> {
     /// Asks whether it would be elected. Also what a candidate does when the time of its campaign is over.
-    pub(super) fn campaign(&mut self, now: Instant) {
+    pub(super) fn campaign(&mut self, now: Moment) {
         if !self.is_voter() {
             // It has not heard the leader for as long as a voter waits.
             self.outbox.announce |= self.state.leader.take().is_some();
@@ -65,7 +66,7 @@ impl<I: Id> Election<I> {
 
     /// Asks for votes in the next term; with the transfer mark when the leader has given its lease up for it. `false`:
     /// this is the last term.
-    pub(super) fn stand(&mut self, now: Instant, transfer: bool) -> bool {
+    pub(super) fn stand(&mut self, now: Moment, transfer: bool) -> bool {
         if self.term() >= MAX_TERM {
             return false;
         }
@@ -78,7 +79,7 @@ impl<I: Id> Election<I> {
     }
 
     /// Begins a campaign of either stage and the time that it has.
-    fn enter(&mut self, now: Instant, stage: Stage, transfer: bool) {
+    fn enter(&mut self, now: Moment, stage: Stage, transfer: bool) {
         let shown = (self.state.node_type, self.state.leader.clone(), stage);
         let announced = self.outbox.announce;
         // Standing goes on with the campaign, so that a late pre-vote still tells that its sender is there.
@@ -145,7 +146,7 @@ impl<I: Id> Election<I> {
         stands_unasked && !self.settings.lottery && granted + open < self.membership().quorum()
     }
 
-    fn win(&mut self, now: Instant) {
+    fn win(&mut self, now: Moment) {
         match &self.role {
             Role::Candidate(campaign) if campaign.stage == Stage::Vote => self.lead(now),
             // A candidate's term is not the last one: there is a next.
@@ -156,31 +157,19 @@ impl<I: Id> Election<I> {
     }
 
     /// Asks everyone who has not granted yet, and again: soon at first, then at the pace of heartbeats.
-    pub(super) fn ask(&mut self, now: Instant) {
+    pub(super) fn ask(&mut self, now: Moment) {
         let Role::Candidate(campaign) = &mut self.role else {
             return;
         };
         let asked = campaign.asked;
         campaign.asked = asked.saturating_add(1);
         let request = match campaign.stage {
-            Stage::PreVote => MessageKind::PreVoteRequest {
-                round: campaign.round,
-                position: self.position,
-                priority: self.settings.priority,
-            },
-            Stage::Vote => MessageKind::VoteRequest {
-                position: self.position,
-                transfer: campaign.transfer,
-            },
+            Stage::PreVote => Request::PreVote,
+            Stage::Vote => Request::Vote,
         };
-        for at in 0..self.peers.len() {
-            if self
-                .peers
-                .get(at)
-                .is_some_and(|peer| peer.voter && peer.verdict != Some(true))
-            {
-                self.send(at, request.clone());
-            }
+        let open = |peer: &&mut Peer<I>| peer.voter && peer.verdict != Some(true);
+        for peer in self.peers.iter_mut().filter(open) {
+            self.outbox.request(peer, request);
         }
         self.timers
             .set(Timer::Beat, now + self.ask_again_after(asked));
@@ -188,12 +177,12 @@ impl<I: Id> Election<I> {
 
     /// A lost message costs the cluster its leader for as long as it takes to ask again, so soon at first. Each wait is
     /// twice the one before, up to a heartbeat interval.
-    fn ask_again_after(&self, asked: u32) -> Duration {
+    fn ask_again_after(&self, asked: u32) -> Nanos {
         let interval = self.settings.heartbeat_interval;
         if self.settings.lottery {
             return interval;
         }
-        let times = 1_u32.checked_shl(asked).unwrap_or(u32::MAX);
+        let times = 1_u64.checked_shl(asked).unwrap_or(u64::MAX);
         (interval / FIRST_ASK_PART)
             .saturating_mul(times)
             .min(interval)
@@ -201,7 +190,7 @@ impl<I: Id> Election<I> {
 
     pub(super) fn on_pre_vote(
         &mut self,
-        now: Instant,
+        now: Moment,
         at: usize,
         term: u64,
         round: u64,
@@ -235,7 +224,7 @@ impl<I: Id> Election<I> {
 
     pub(super) fn on_vote(
         &mut self,
-        now: Instant,
+        now: Moment,
         at: usize,
         term: u64,
         granted: bool,
@@ -260,7 +249,7 @@ impl<I: Id> Election<I> {
     }
 
     /// Keeps what a voter says of the present campaign. A vote once given is not taken back.
-    fn record(&mut self, now: Instant, at: usize, granted: bool) {
+    fn record(&mut self, now: Moment, at: usize, granted: bool) {
         let Some(peer) = self.peers.get_mut(at) else {
             return;
         };

@@ -7,13 +7,15 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::moment::Moment;
+use super::outbox::Reply;
 use super::peer::{Knowledge, carry_over, peers_of};
 use super::{Election, Role};
 use crate::config::MAX_TERM;
 use crate::error::Error;
 use crate::id::Id;
-use crate::membership::{Membership, Step};
-use crate::message::{MessageKind, Slot};
+use crate::membership::{Membership, Step, are_same};
+use crate::message::Slot;
 
 /// By how much a forced membership's term grows: more elections than this node can have missed among the survivors, so
 /// that none of them holds a newer stamp.
@@ -22,19 +24,19 @@ const FORCED_JUMP: u64 = 1 << 20;
 impl<I: Id> Election<I> {
     /// Wishes for these voters. A leader makes them the target; any other node keeps the wish, tells the leader
     /// with its answers, and makes it the target if it comes to lead.
-    pub(super) fn set_nodes(&mut self, now: Instant, nodes: Vec<I>) -> Result<(), Error> {
+    pub(super) fn set_nodes(&mut self, now: Moment, nodes: Vec<I>) -> Result<(), Error> {
         let nodes = checked(nodes)?;
         if matches!(self.role, Role::Leader(_)) {
             self.set_target(now, nodes);
         } else {
-            self.wish = (nodes != self.membership().target).then_some(nodes);
+            self.wish = (nodes != self.membership().target).then(|| nodes.into());
         }
         Ok(())
     }
 
     /// The newest wish replaces the target, and who is new begins to hear. The voters stay, so nothing has to be
     /// confirmed first.
-    pub(super) fn set_target(&mut self, now: Instant, target: Vec<I>) {
+    pub(super) fn set_target(&mut self, now: Moment, target: Vec<I>) {
         let before = &**self.membership();
         let Some(version) = before.next_version().filter(|_| before.target != target) else {
             return;
@@ -61,7 +63,7 @@ impl<I: Id> Election<I> {
         let mut membership = (**self.membership()).clone();
         membership.term = self.term();
         if let (Some(wish), Some(version)) = (self.wish.take(), membership.next_version()) {
-            membership.target = wish;
+            membership.target = wish.into();
             membership.version = version;
             membership.target_version = version;
         }
@@ -69,12 +71,15 @@ impl<I: Id> Election<I> {
     }
 
     /// Takes the next step to the target, if the present membership is confirmed and no layer above objects.
-    pub(super) fn walk(&mut self, now: Instant) {
+    pub(super) fn walk(&mut self, now: Moment) {
         let Role::Leader(lead) = &self.role else {
             return;
         };
         if self.has_arrived() {
-            return self.show_waiting(Vec::new());
+            if !self.state.waiting_for().is_empty() {
+                self.show_waiting(Vec::new());
+            }
+            return;
         }
         // While leadership is handed over, a step would leave the successor behind.
         if lead.handover.is_some() || !self.change_allowed || !self.is_confirmed() {
@@ -113,8 +118,7 @@ impl<I: Id> Election<I> {
     }
 
     fn has_arrived(&self) -> bool {
-        let membership = self.membership();
-        membership.voters == membership.target && membership.observers.is_empty()
+        self.membership().is_at_target()
     }
 
     fn show_waiting(&mut self, nodes: Vec<I>) {
@@ -141,7 +145,7 @@ impl<I: Id> Election<I> {
     }
 
     /// Makes a membership this leader's own and tells everyone, those who leave included.
-    fn install(&mut self, now: Instant, next: Membership<I>) {
+    fn install(&mut self, now: Moment, next: Membership<I>) {
         self.replace_membership(Arc::new(next), true);
         for at in 0..self.peers.len() {
             if self.peers.get(at).is_some_and(|peer| peer.leaving) {
@@ -158,14 +162,10 @@ impl<I: Id> Election<I> {
 
     /// Tells one who is no member what the present membership is, by a refusal that is true in every term.
     pub(super) fn tell(&mut self, at: usize, round: u64) {
-        self.send(
-            at,
-            MessageKind::PreVote {
-                round,
-                granted: false,
-                leader: None,
-            },
-        );
+        if let Some(peer) = self.peers.get_mut(at) {
+            let refusal = Reply::PreVote { granted: false };
+            self.outbox.reply(peer, refusal, round, None);
+        }
     }
 
     /// Puts another membership in the place of the present one. What was known of the peers is kept.
@@ -178,7 +178,7 @@ impl<I: Id> Election<I> {
             self.unsend(Slot::Request);
             self.unsend(Slot::Reply);
         }
-        if has_the_members_of(self.membership(), &membership) {
+        if membership.has_members_of(self.membership()) {
             // As most often: a new leader's stamp.
             self.peers.retain(|peer| tell_leavers || !peer.leaving);
             for peer in &mut self.peers {
@@ -191,7 +191,9 @@ impl<I: Id> Election<I> {
         }
         self.recount();
         let old = self.membership();
-        if (old.target_version, &old.target) != (membership.target_version, &membership.target) {
+        if old.target_version != membership.target_version
+            || !are_same(&old.target, &membership.target)
+        {
             // A leader has heard a wish since this one was made.
             self.wish = None;
         }
@@ -211,6 +213,7 @@ impl<I: Id> Election<I> {
         if self.term() >= MAX_TERM {
             return Err(Error::LastTerm);
         }
+        let now = self.moment(now);
         let term = self.term().saturating_add(FORCED_JUMP);
         self.take_term(now, term.min(MAX_TERM));
         let version = self.membership().version;
@@ -232,10 +235,6 @@ impl<I: Id> Election<I> {
     pub fn allow_membership_change(&mut self, allowed: bool) {
         self.change_allowed = allowed;
     }
-}
-
-fn has_the_members_of<I: Id>(before: &Membership<I>, next: &Membership<I>) -> bool {
-    before.voters == next.voters && before.observers == next.observers
 }
 
 /// The voters that are wished for, sorted.

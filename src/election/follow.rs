@@ -1,11 +1,10 @@
 //! The follower: whom it follows, and how it answers (paper section 5.2).
 
-use std::time::Instant;
-
+use super::moment::Moment;
+use super::outbox::Reply;
 use super::receive::Drop;
 use super::{Election, Role};
 use crate::id::Id;
-use crate::message::MessageKind;
 
 /// What a pong answers that only tells a leader of an older term that it is over. No ping has it.
 pub(super) const NO_ROUND: u64 = u64::MAX;
@@ -13,9 +12,10 @@ pub(super) const NO_ROUND: u64 = u64::MAX;
 impl<I: Id> Election<I> {
     /// Hears a leader's ping, follows it, and answers. A leader of an older term learns by the answer that it is
     /// over.
+    #[inline]
     pub(super) fn on_ping(
         &mut self,
-        now: Instant,
+        now: Moment,
         at: usize,
         term: u64,
         round: u64,
@@ -59,27 +59,20 @@ impl<I: Id> Election<I> {
                 .is_some_and(|peer| leader == Some(&peer.id))
     }
 
-    fn follow(&mut self, now: Instant, at: usize) {
+    fn follow(&mut self, now: Moment, at: usize) {
         if matches!(self.role, Role::Candidate(_)) {
             self.become_follower(now);
         }
         if let Some(peer) = self.peers.get_mut(at) {
-            // Whoever has led is worth another transfer.
-            peer.tries = 0;
+            peer.has_led();
             self.state.leader = Some(peer.id.clone());
             self.outbox.announce = true;
         }
     }
 
     fn answer_ping(&mut self, at: usize, round: u64) {
-        let (position, priority) = (self.position, self.settings.priority);
-        self.send(
-            at,
-            MessageKind::Pong {
-                round,
-                position,
-                priority,
-            },
-        );
+        if let Some(peer) = self.peers.get_mut(at) {
+            self.outbox.reply(peer, Reply::Pong, round, None);
+        }
     }
 }

@@ -1,37 +1,41 @@
 //! The leader: its heartbeats and what their answers tell it (paper section 5.2, thesis 6.2).
 
-use std::time::{Duration, Instant};
+use super::moment::{Moment, Nanos};
+use super::outbox::Request;
 
 use super::follow::NO_ROUND;
-use super::peer::{Knowledge, Progress};
+use super::peer::Knowledge;
 use super::receive::Drop;
 use super::timer::Timer;
 use super::transfer::Handover;
 use super::{Election, Role};
 use crate::id::Id;
-use crate::message::{LogPosition, MessageKind};
+use crate::message::LogPosition;
 use crate::state::NodeType;
+
+/// What rounds are counted in.
+const MICROSECOND: Nanos = 1_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Lead {
     /// When it was elected. Rounds count from here.
-    pub(super) since: Instant,
+    pub(super) since: Moment,
     /// When it pinged last.
-    pub(super) last_sent: Instant,
+    pub(super) last_sent: Moment,
     /// How many other voters have answered that ping.
-    answered: usize,
+    answered: u32,
     /// Something that the ranks depend on has changed since they were given.
     pub(super) ranks_stale: bool,
     /// When the newest ping was sent that a quorum has answered.
-    pub(super) confirmed_at: Option<Instant>,
+    pub(super) confirmed_at: Option<Moment>,
     /// When it first told the others of the present membership.
-    pub(super) installed_at: Instant,
+    pub(super) installed_at: Moment,
     pub(super) handover: Option<Handover>,
 }
 
 impl<I: Id> Election<I> {
     /// Won: leads, and says so at once. Who voted for it is taken to be alive.
-    pub(super) fn lead(&mut self, now: Instant) {
+    pub(super) fn lead(&mut self, now: Moment) {
         self.become_follower(now);
         self.timers.stop(Timer::Campaign);
         self.role = Role::Leader(Lead {
@@ -47,7 +51,7 @@ impl<I: Id> Election<I> {
         self.state.leader = Some(self.settings.me.clone());
         self.restamp();
         for peer in &mut self.peers {
-            peer.progress = Progress::default();
+            peer.begin_progress();
             peer.progress.heard = (peer.verdict == Some(true)).then_some(now);
             peer.progress.live = peer.progress.heard.is_some();
         }
@@ -58,7 +62,7 @@ impl<I: Id> Election<I> {
     }
 
     /// The heartbeat of a leader, and of a candidate, who asks again.
-    pub(super) fn beat(&mut self, now: Instant) {
+    pub(super) fn beat(&mut self, now: Moment) {
         match self.role {
             Role::Leader(_) => {
                 self.expire(now);
@@ -71,7 +75,7 @@ impl<I: Id> Election<I> {
     }
 
     /// Tells every member that it leads, and what its place among the successors is.
-    pub(super) fn ping_all(&mut self, now: Instant) {
+    pub(super) fn ping_all(&mut self, now: Moment) {
         self.confirm_older();
         self.look_after_followers(now);
         self.prefer_higher(now);
@@ -80,16 +84,14 @@ impl<I: Id> Election<I> {
             return;
         };
         // Whole microseconds, rounded down: what a round is mapped back to is never later than its sending.
-        let round = micros(now.saturating_duration_since(lead.since));
-        let sent = lead.since + Duration::from_micros(round);
+        let round = now.since(lead.since) / MICROSECOND;
+        let sent = lead.since + round * MICROSECOND;
         if sent > lead.last_sent {
             lead.last_sent = sent;
             lead.answered = 0;
         }
         for peer in self.peers.iter_mut().filter(|peer| !peer.leaving) {
-            let succession = peer.voter.then_some(peer.progress.rank);
-            self.outbox
-                .put(peer, MessageKind::Ping { round, succession });
+            self.outbox.request(peer, Request::Ping);
         }
         self.order_handover();
         if self.is_alone() {
@@ -100,9 +102,10 @@ impl<I: Id> Election<I> {
     }
 
     /// An answer to a ping: its sender lives, and has withheld its vote since that ping came.
+    #[inline]
     pub(super) fn on_pong(
         &mut self,
-        now: Instant,
+        now: Moment,
         at: usize,
         term: u64,
         round: u64,
@@ -123,8 +126,9 @@ impl<I: Id> Election<I> {
         else {
             return Err(Drop::Stale);
         };
-        let sent = lead.since.checked_add(Duration::from_micros(round));
-        let sent = sent
+        let after = round.checked_mul(MICROSECOND);
+        let sent = after
+            .and_then(|after| lead.since.checked_add(after))
             .filter(|sent| *sent <= lead.last_sent)
             .ok_or(Drop::Malformed)?;
         let progress = &mut peer.progress;
@@ -133,12 +137,12 @@ impl<I: Id> Election<I> {
         }
         progress.confirmed = Some(sent);
         progress.heard = Some(now);
-        lead.ranks_stale |= (progress.position, progress.priority) != (position, priority);
-        (progress.position, progress.priority) = (position, priority);
         let newly_live = !std::mem::replace(&mut progress.live, true);
+        lead.ranks_stale |= peer.tells(position, priority);
         let of_the_last_round = peer.voter && sent == lead.last_sent;
-        lead.answered += usize::from(of_the_last_round);
-        let has_quorum = of_the_last_round && lead.answered + 1 >= self.membership().quorum();
+        lead.answered += u32::from(of_the_last_round);
+        let answered = lead.answered as usize;
+        let has_quorum = of_the_last_round && answered + 1 >= self.membership().quorum();
         if newly_live {
             self.show_followers();
         }
@@ -149,12 +153,11 @@ impl<I: Id> Election<I> {
     }
 
     /// Notes who answered the last ping, and who has not answered for an election timeout.
-    fn look_after_followers(&mut self, now: Instant) {
+    fn look_after_followers(&mut self, now: Moment) {
         let Role::Leader(lead) = &mut self.role else {
             return;
         };
-        // Before the clock's own beginning nobody can have been heard last.
-        let oldest = now.checked_sub(self.settings.election_timeout);
+        let timeout = self.settings.election_timeout;
         let mut gone = false;
         for peer in &mut self.peers {
             let progress = &mut peer.progress;
@@ -170,7 +173,7 @@ impl<I: Id> Election<I> {
             lead.ranks_stale |= before != progress.steadiness_class();
             let is_silent = || {
                 let heard = progress.heard;
-                heard.is_none_or(|at| oldest.is_some_and(|oldest| at < oldest))
+                heard.is_none_or(|at| at + timeout < now)
             };
             if progress.live && is_silent() {
                 progress.live = false;
@@ -189,11 +192,11 @@ impl<I: Id> Election<I> {
         let Role::Leader(lead) = &mut self.role else {
             return;
         };
-        let answered = |sent: Option<Instant>| sent.is_some_and(|sent| sent >= lead.last_sent);
+        let answered = |sent: Option<Moment>| sent.is_some_and(|sent| sent >= lead.last_sent);
         let voters = self.peers.iter().filter(|peer| peer.voter);
         lead.answered = voters
-            .filter(|peer| answered(peer.progress.confirmed))
-            .count();
+            .map(|peer| u32::from(answered(peer.progress.confirmed)))
+            .sum();
     }
 
     /// Shows who follows, and ranks anew.
@@ -204,13 +207,18 @@ impl<I: Id> Election<I> {
                 .peers
                 .iter()
                 .filter(|peer| peer.progress.live && !peer.leaving);
-            let followers = live.map(|peer| peer.id.clone()).collect();
+            // As large as it has to be: it is kept.
+            let mut followers = Vec::with_capacity(live.clone().count());
+            followers.extend(live.map(|peer| peer.id.clone()));
             self.state.set_followers(followers);
             self.outbox.announce = true;
         }
     }
 }
 
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+impl Lead {
+    /// The round of the last ping: when it was sent, in whole microseconds since this node began to lead.
+    pub(super) fn round(&self) -> u64 {
+        self.last_sent.since(self.since) / MICROSECOND
+    }
 }

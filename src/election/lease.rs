@@ -4,16 +4,15 @@
 //! A lease runs from the *sending* of a ping that a quorum answered; a voter withholds from its *receipt*, which is
 //! later. So while a lease holds, no quorum can vote for another, without clocks that agree.
 
-use std::time::Instant;
-
 use super::lead::Lead;
+use super::moment::Moment;
 use super::timer::Timer;
 use super::{Election, Role};
 use crate::id::Id;
 
 impl<I: Id> Election<I> {
     /// Whether this node keeps its vote to itself, for the sake of a leader that it hears or is.
-    pub(super) fn withholds(&self, now: Instant) -> bool {
+    pub(super) fn withholds(&self, now: Moment) -> bool {
         match &self.role {
             Role::Leader(lead) => {
                 lead.handover.is_none() && now < lead.trusted_since() + self.settings.lease_span
@@ -23,7 +22,7 @@ impl<I: Id> Election<I> {
     }
 
     /// Hears a leader, directly or through a layer above: withholds from now on and waits anew.
-    pub(super) fn hear_leader(&mut self, now: Instant) {
+    pub(super) fn hear_leader(&mut self, now: Moment) {
         self.withhold_until = Some(now + self.settings.election_timeout);
         self.has_failed = false;
         self.stood_aside = false;
@@ -32,7 +31,7 @@ impl<I: Id> Election<I> {
     }
 
     /// A quorum has answered a ping that was sent at `sent`: prolongs the lease and puts the expiry off.
-    pub(super) fn confirm(&mut self, sent: Instant) {
+    pub(super) fn confirm(&mut self, sent: Moment) {
         let Role::Leader(lead) = &mut self.role else {
             return;
         };
@@ -54,7 +53,7 @@ impl<I: Id> Election<I> {
         };
         let lease = lead
             .confirmed_at
-            .map(|sent| sent + self.settings.lease_span);
+            .map(|sent| (sent + self.settings.lease_span).instant(self.settings.origin));
         self.outbox.announce |= lease.is_some() != self.state.lease.is_some();
         self.state.lease = lease;
     }
@@ -73,7 +72,7 @@ impl<I: Id> Election<I> {
             voters.filter_map(|peer| peer.progress.confirmed)
         };
         let by_a_quorum =
-            |sent: &Instant| answers().filter(|other| other >= sent).count() + 1 >= quorum;
+            |sent: &Moment| answers().filter(|other| other >= sent).count() + 1 >= quorum;
         if let Some(sent) = answers().filter(by_a_quorum).max() {
             self.confirm(sent);
         }
@@ -82,7 +81,7 @@ impl<I: Id> Election<I> {
     /// Steps down if no quorum has confirmed this leader for a `leadership_timeout` (check-quorum, thesis 6.2).
     /// Looked at before anything else is done, so that a node which was not polled does not act on what ran out.
     #[inline]
-    pub(super) fn expire(&mut self, now: Instant) {
+    pub(super) fn expire(&mut self, now: Moment) {
         let is_leader = matches!(self.role, Role::Leader(_));
         // The timer moves with every confirmation, so at nearly every input it says that there is time left.
         if is_leader && self.timers.get(Timer::Expiry).is_none_or(|end| end <= now) {
@@ -91,7 +90,7 @@ impl<I: Id> Election<I> {
     }
 
     #[cold]
-    fn step_down_unless_confirmed(&mut self, now: Instant) {
+    fn step_down_unless_confirmed(&mut self, now: Moment) {
         let Role::Leader(lead) = &self.role else {
             return;
         };
@@ -119,7 +118,7 @@ impl<I: Id> Election<I> {
 
 impl Lead {
     /// From when the leader's silence is counted: the newest confirmed sending, or its election.
-    fn trusted_since(&self) -> Instant {
+    fn trusted_since(&self) -> Moment {
         self.confirmed_at.unwrap_or(self.since)
     }
 }

@@ -1,31 +1,31 @@
 //! What a node keeps of each other node. Its size is all that a cluster's size costs.
 
-use std::time::Instant;
-
+use super::moment::Moment;
+use super::outbox::{Reply, Request};
 use crate::id::Id;
 use crate::membership::{Membership, Stamp};
-use crate::message::{LogPosition, MessageKind, Slot};
+use crate::message::LogPosition;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Peer<I> {
     pub(super) id: I,
+    /// The campaign or the ping that the waiting reply answers.
+    pub(super) reply_round: u64,
+    /// In a leader: how it answers.
+    pub(super) progress: Progress,
+    /// What few peers have.
+    rare: Option<Box<Rare<I>>>,
     pub(super) voter: bool,
     /// The two places in which a message to it can wait.
-    pub(super) request: Option<MessageKind<I>>,
-    pub(super) reply: Option<MessageKind<I>>,
+    pub(super) request: Option<Request>,
+    pub(super) reply: Option<Reply>,
     pub(super) knowledge: Knowledge,
     /// In a candidate: its answer to the present campaign.
     pub(super) verdict: Option<bool>,
     /// In a candidate: it answered the pre-vote of the present campaign, so it is there.
     pub(super) is_there: bool,
-    /// In a follower: a pre-vote that it asked for while votes were withheld.
-    pub(super) withheld: Option<PreVoteAsk>,
-    /// In a leader: how it answers.
-    pub(super) progress: Progress,
     /// It is no member, and only here until it has been told so.
     pub(super) leaving: bool,
-    /// How many transfers to it were begun since it led last.
-    pub(super) tries: u32,
 }
 
 /// Whether a peer holds this node's membership.
@@ -55,19 +55,42 @@ pub(super) struct PreVoteAsk {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Progress {
     /// When the newest ping that it answered was sent.
-    pub(super) confirmed: Option<Instant>,
+    pub(super) confirmed: Option<Moment>,
     /// When its newest answer came.
-    pub(super) heard: Option<Instant>,
+    pub(super) heard: Option<Moment>,
+    /// Its place among the successors.
+    pub(super) rank: u32,
     /// It answered within the last election timeout: it stands among the followers.
     pub(super) live: bool,
     /// Rises with every ping answered, halves with every one that was not.
     pub(super) steadiness: u8,
-    /// Its place among the successors.
-    pub(super) rank: u32,
+}
+
+/// What only few peers have, and not for long: nearly all do without the room for it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Rare<I> {
+    /// The leader that the waiting reply names.
+    pub(super) reply_leader: Option<I>,
+    /// In a follower: a pre-vote that it asked for while votes were withheld.
+    pub(super) withheld: Option<PreVoteAsk>,
+    /// In a leader: what it last answered of its log and its priority.
     pub(super) position: LogPosition,
     pub(super) priority: u64,
-    /// Since when it would be the better leader, by priority.
-    pub(super) superior_since: Option<Instant>,
+    /// In a leader: since when it would be the better one, by priority.
+    pub(super) superior_since: Option<Moment>,
+    /// How many transfers to it were begun since it led last.
+    pub(super) tries: u32,
+}
+
+impl<I> Rare<I> {
+    const NOTHING: Self = Self {
+        reply_leader: None,
+        withheld: None,
+        position: LogPosition::new(0, 0),
+        priority: 0,
+        superior_since: None,
+        tries: 0,
+    };
 }
 
 impl Progress {
@@ -81,16 +104,81 @@ impl<I: Id> Peer<I> {
     pub(super) fn new(id: I, voter: bool) -> Self {
         Self {
             id,
+            reply_round: 0,
+            progress: Progress::default(),
+            rare: None,
             voter,
             request: None,
             reply: None,
             knowledge: Knowledge::Untold,
             verdict: None,
             is_there: false,
-            withheld: None,
-            progress: Progress::default(),
             leaving: false,
-            tries: 0,
+        }
+    }
+
+    /// One that is no member and is to be told so.
+    pub(super) fn stranger(id: I) -> Self {
+        Self {
+            leaving: true,
+            ..Self::new(id, false)
+        }
+    }
+
+    /// Whether it has anything of the rare.
+    #[inline]
+    pub(super) fn has_rare(&self) -> bool {
+        self.rare.is_some()
+    }
+
+    #[inline]
+    pub(super) fn rare(&self) -> &Rare<I> {
+        self.rare.as_deref().unwrap_or(&Rare::NOTHING)
+    }
+
+    /// Changes something of the rare. Nothing of it has one form, so that peers of whom the same is known are equal.
+    #[cold]
+    pub(super) fn change_rare<T>(&mut self, change: impl FnOnce(&mut Rare<I>) -> T) -> T {
+        let rare = self.rare.get_or_insert_with(|| Box::new(Rare::NOTHING));
+        let result = change(rare);
+        if **rare == Rare::NOTHING {
+            self.rare = None;
+        }
+        result
+    }
+
+    /// Another leadership begins: what it answered in an earlier one counts no more.
+    pub(super) fn begin_progress(&mut self) {
+        self.progress = Progress::default();
+        if self.has_rare() {
+            self.change_rare(|rare| {
+                (rare.position, rare.priority) = (LogPosition::default(), 0);
+                rare.superior_since = None;
+            });
+        }
+    }
+
+    /// What it says of its log and its priority. `true`: that is new.
+    #[inline]
+    pub(super) fn tells(&mut self, position: LogPosition, priority: u64) -> bool {
+        let rare = self.rare();
+        let is_new = (rare.position, rare.priority) != (position, priority);
+        if is_new {
+            self.change_rare(|rare| (rare.position, rare.priority) = (position, priority));
+        }
+        is_new
+    }
+
+    /// Takes out the pre-vote that was withheld from it.
+    pub(super) fn take_withheld(&mut self) -> Option<PreVoteAsk> {
+        let waits = self.rare().withheld.is_some();
+        waits.then(|| self.change_rare(|rare| rare.withheld.take()))?
+    }
+
+    /// Whoever has led is worth another transfer.
+    pub(super) fn has_led(&mut self) {
+        if self.rare().tries > 0 {
+            self.change_rare(|rare| rare.tries = 0);
         }
     }
 
@@ -99,13 +187,6 @@ impl<I: Id> Peer<I> {
         Self {
             knowledge: Knowledge::Untold,
             ..self
-        }
-    }
-
-    pub(super) fn slot(&mut self, slot: Slot) -> &mut Option<MessageKind<I>> {
-        match slot {
-            Slot::Request => &mut self.request,
-            Slot::Reply => &mut self.reply,
         }
     }
 }

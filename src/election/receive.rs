@@ -1,8 +1,8 @@
 //! What another node says: who is heard at all, and which rule it is for.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use super::moment::Moment;
 use super::peer::{Knowledge, Peer, PreVoteAsk};
 use super::timer::Timer;
 use super::vote::VoteAsk;
@@ -14,6 +14,9 @@ use crate::message::{Message, MessageKind};
 
 /// How many nodes that are no members can wait to be told so.
 const MOST_STRANGERS_TOLD: usize = 8;
+
+/// So many peers are looked through faster than searched: the end of a search by halves is hard to foresee.
+const FEW: usize = 128;
 
 /// Why a message is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,12 +30,29 @@ pub(super) enum Drop {
 }
 
 impl<I: Id> Election<I> {
-    pub(super) fn receive(&mut self, now: Instant, from: &I, message: &Message<I>) {
-        let (at, confirms) = match self.admit(now, from, message) {
-            Ok(admitted) => admitted,
-            Err(reason) => return self.drop_message(from, reason),
+    #[inline]
+    pub(super) fn receive(&mut self, now: Moment, from: &I, message: &Message<I>) {
+        let (at, confirms) = match self.in_step(from, message) {
+            Some(at) => (at, false),
+            None => match self.admit(now, from, message) {
+                Ok(admitted) => admitted,
+                Err(reason) => return self.drop_message(from, reason),
+            },
         };
-        if let Err(reason) = self.dispatch(now, at, message) {
+        let term = message.term;
+        let done = match message.kind {
+            // Nearly all that is ever heard.
+            MessageKind::Ping { round, succession } => {
+                self.on_ping(now, at, term, round, succession)
+            }
+            MessageKind::Pong {
+                round,
+                position,
+                priority,
+            } => self.on_pong(now, at, term, round, position, priority),
+            _ => self.dispatch(now, at, message),
+        };
+        if let Err(reason) = done {
             self.drop_message(from, reason);
         }
         if confirms {
@@ -40,11 +60,25 @@ impl<I: Id> Election<I> {
         }
     }
 
+    /// The place of a sender with whom this node agrees on all that [`Self::admit`] looks at, as nearly always. `None`
+    /// says nothing.
+    #[inline]
+    fn in_step(&self, from: &I, message: &Message<I>) -> Option<usize> {
+        let agrees = message.term == self.term()
+            && message.membership.is_none()
+            && message.cluster == self.settings.cluster
+            && message.stamp == self.stamp();
+        let at = self.peer_at(from).filter(|_| agrees)?;
+        let peer = self.peers.get(at)?;
+        (peer.knowledge == Knowledge::Holds).then_some(at)
+    }
+
     /// Hears a message or refuses it, and learns the membership that it brings. Answers with the sender's place
     /// among the peers, and whether it now holds this node's membership for the first time.
+    #[inline(never)]
     fn admit(
         &mut self,
-        now: Instant,
+        now: Moment,
         from: &I,
         message: &Message<I>,
     ) -> Result<(usize, bool), Drop> {
@@ -85,7 +119,7 @@ impl<I: Id> Election<I> {
     /// Looks at a membership that a message brings, and takes it if it is newer and may be taken.
     fn learn(
         &mut self,
-        now: Instant,
+        now: Moment,
         from: &I,
         term: u64,
         membership: &SharedMembership<I>,
@@ -93,7 +127,7 @@ impl<I: Id> Election<I> {
         let version_limit = self.stamp().version.saturating_add(MAX_TERM_JUMP);
         let too_far = membership.term > term || membership.version > version_limit;
         // Most that come are copies of this node's own, which needs no second look.
-        let is_ours = membership == self.membership();
+        let is_ours = membership.is(self.membership());
         if too_far || !(is_ours || membership.is_well_formed()) {
             return Err(Drop::Malformed);
         }
@@ -139,13 +173,7 @@ impl<I: Id> Election<I> {
             return;
         }
         if let Err(at) = self.peers.binary_search_by(|peer| peer.id.cmp(from)) {
-            self.peers.insert(
-                at,
-                Peer {
-                    leaving: true,
-                    ..Peer::new(from.clone(), false)
-                },
-            );
+            self.peers.insert(at, Peer::stranger(from.clone()));
             self.tell(at, round);
         }
     }
@@ -153,7 +181,7 @@ impl<I: Id> Election<I> {
     /// Another membership under the same stamp: a member's wish for another target, or a mistake.
     fn learn_other(
         &mut self,
-        now: Instant,
+        now: Moment,
         from: &I,
         term: u64,
         membership: &SharedMembership<I>,
@@ -179,7 +207,7 @@ impl<I: Id> Election<I> {
     }
 
     /// Makes a newer membership this node's own.
-    fn adopt(&mut self, now: Instant, membership: SharedMembership<I>) {
+    fn adopt(&mut self, now: Moment, membership: SharedMembership<I>) {
         let was_voter = self.is_voter();
         self.replace_membership(membership, false);
         if was_voter != self.is_voter() {
@@ -192,7 +220,9 @@ impl<I: Id> Election<I> {
         }
     }
 
-    fn dispatch(&mut self, now: Instant, at: usize, message: &Message<I>) -> Result<(), Drop> {
+    /// What is said when a leader is elected or hands over.
+    #[inline(never)]
+    fn dispatch(&mut self, now: Moment, at: usize, message: &Message<I>) -> Result<(), Drop> {
         let (term, stamp) = (message.term, message.stamp);
         match message.kind {
             MessageKind::PreVoteRequest {
@@ -232,36 +262,57 @@ impl<I: Id> Election<I> {
                 Ok(())
             }
             MessageKind::Vote { granted, .. } => self.on_vote(now, at, term, granted),
-            MessageKind::Ping { round, succession } => {
-                self.on_ping(now, at, term, round, succession)
-            }
-            MessageKind::Pong {
-                round,
-                position,
-                priority,
-            } => self.on_pong(now, at, term, round, position, priority),
             MessageKind::TimeoutNow => self.on_timeout_now(now, at, term),
-            MessageKind::Unknown => Err(Drop::Unsupported),
+            // The first two do not come here.
+            MessageKind::Ping { .. } | MessageKind::Pong { .. } | MessageKind::Unknown => {
+                Err(Drop::Unsupported)
+            }
         }
     }
 
     /// A member's place among the peers.
+    #[inline]
     pub(super) fn peer_at(&self, id: &I) -> Option<usize> {
-        let at = self.peers.binary_search_by(|peer| peer.id.cmp(id)).ok()?;
-        self.peers.get(at).filter(|peer| !peer.leaving).map(|_| at)
+        let at = if self.peers.len() <= FEW {
+            self.peers.iter().position(|peer| peer.id == *id)
+        } else {
+            self.peers.binary_search_by(|peer| peer.id.cmp(id)).ok()
+        };
+        at.filter(|at| self.peers.get(*at).is_some_and(|peer| !peer.leaving))
     }
 
     #[cold]
     fn drop_message(&mut self, from: &I, reason: Drop) {
         tracing::debug!(node = ?self.settings.me, ?from, ?reason, "message dropped");
+        let stats = self.stats.get_or_insert_default();
         let count = match reason {
-            Drop::ForeignCluster => &mut self.stats.foreign_cluster,
-            Drop::Stranger => &mut self.stats.strangers,
-            Drop::Malformed => &mut self.stats.malformed,
-            Drop::Unsupported => &mut self.stats.unsupported,
-            Drop::Conflicting => &mut self.stats.conflicting,
-            Drop::Stale => &mut self.stats.stale,
+            Drop::ForeignCluster => &mut stats.foreign_cluster,
+            Drop::Stranger => &mut stats.strangers,
+            Drop::Malformed => &mut stats.malformed,
+            Drop::Unsupported => &mut stats.unsupported,
+            Drop::Conflicting => &mut stats.conflicting,
+            Drop::Stale => &mut stats.stale,
         };
         *count = count.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::error::ConfigError;
+
+    #[test]
+    fn members_are_found_among_few_and_among_many() -> Result<(), ConfigError> {
+        for count in [2, 3, FEW as u64, FEW as u64 + 1, FEW as u64 + 2, 500] {
+            let config = Config::with_id(0, 0..count)?;
+            let election = Election::new(config, std::time::Instant::now())?;
+            let found = (1..count).map(|id| election.peer_at(&id));
+            assert!(found.eq((0..count as usize - 1).map(Some)), "{count} nodes");
+            assert_eq!(election.peer_at(&0), None, "no node is a peer of its own");
+            assert_eq!(election.peer_at(&count), None, "a stranger");
+        }
+        Ok(())
     }
 }

@@ -3,16 +3,16 @@
 
 use std::cmp::Reverse;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
+use super::moment::Nanos;
 use super::{Election, Role};
 use crate::id::Id;
 
 /// How much of a step two nodes of one rank may differ by, so that they do not collide for ever.
-const JITTER_PARTS: u32 = 64;
+const JITTER_PARTS: Nanos = 64;
 
 impl<I: Id> Election<I> {
     /// Draws how long this node waits for a leader before it campaigns: an election timeout, and then its turn.
@@ -22,7 +22,7 @@ impl<I: Id> Election<I> {
         } = self;
         let (timeout, spread) = (settings.election_timeout, settings.random_timeout);
         let voters = &state.hard_state.membership.voters;
-        let step = spread / u32::try_from(voters.len()).unwrap_or(u32::MAX).max(1);
+        let step = spread / (voters.len() as u64).max(1);
         let turn = match (self.rank, &state.leader) {
             _ if settings.lottery => None,
             (Some(rank), _) => Some(rank),
@@ -37,7 +37,8 @@ impl<I: Id> Election<I> {
         self.patience = timeout
             + match turn {
                 Some(turn) => {
-                    step.saturating_mul(turn).min(spread) + self.draws.up_to(step / JITTER_PARTS)
+                    step.saturating_mul(turn.into()).min(spread)
+                        + self.draws.up_to(step / JITTER_PARTS)
                 }
                 None => self.draws.up_to(spread),
             };
@@ -59,8 +60,8 @@ impl<I: Id> Election<I> {
             let progress = &peer.progress;
             let stays = target.binary_search(&peer.id).is_ok();
             let good = (
-                progress.priority,
-                progress.position,
+                peer.rare().priority,
+                peer.rare().position,
                 progress.steadiness_class(),
             );
             Reverse((progress.live, stays, good))
@@ -71,11 +72,10 @@ impl<I: Id> Election<I> {
     }
 }
 
-/// The node's own randomness: a seed and how often it was drawn from. Small, and comparable as all of the node is.
+/// The node's own randomness: the seed of the next draw. Small, and comparable as all of the node is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Draws {
     seed: u64,
-    drawn: u64,
     rounds: u64,
 }
 
@@ -86,7 +86,6 @@ impl Draws {
         (seed.unwrap_or(0), id).hash(&mut hasher);
         let mut draws = Self {
             seed: hasher.finish(),
-            drawn: 0,
             rounds: 0,
         };
         // Rounds begin anywhere, so that an answer from before a restart is not taken for one of now.
@@ -95,9 +94,8 @@ impl Draws {
     }
 
     /// A duration from zero to this, each as likely.
-    fn up_to(&mut self, most: Duration) -> Duration {
-        let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
-        Duration::from_nanos(self.generator().random_range(0..=nanos))
+    fn up_to(&mut self, most: Nanos) -> Nanos {
+        self.generator().random_range(0..=most)
     }
 
     /// The name of the next campaign.
@@ -107,7 +105,7 @@ impl Draws {
     }
 
     fn generator(&mut self) -> Xoshiro256PlusPlus {
-        self.drawn = self.drawn.wrapping_add(1);
-        Xoshiro256PlusPlus::seed_from_u64(self.seed.wrapping_add(self.drawn))
+        self.seed = self.seed.wrapping_add(1);
+        Xoshiro256PlusPlus::seed_from_u64(self.seed)
     }
 }

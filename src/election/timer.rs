@@ -1,6 +1,6 @@
 //! The instants that an election waits for. One table, so that "when next?" has one answer.
 
-use std::time::Instant;
+use super::moment::Moment;
 
 /// What falls due. In the order in which what is due at the same instant is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,15 +29,16 @@ impl Timer {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Timers {
-    expiry: Option<Instant>,
-    handover: Option<Instant>,
-    campaign: Option<Instant>,
-    beat: Option<Instant>,
-    answer: Option<Instant>,
+    expiry: Option<Moment>,
+    handover: Option<Moment>,
+    campaign: Option<Moment>,
+    beat: Option<Moment>,
+    answer: Option<Moment>,
 }
 
 impl Timers {
-    pub(super) fn set(&mut self, timer: Timer, at: Instant) {
+    #[inline]
+    pub(super) fn set(&mut self, timer: Timer, at: Moment) {
         *self.entry(timer) = Some(at);
     }
 
@@ -49,20 +50,30 @@ impl Timers {
         self.get(timer).is_some()
     }
 
-    /// The earliest instant.
-    pub(super) fn next(&self) -> Option<Instant> {
-        Timer::ALL.iter().filter_map(|timer| self.get(*timer)).min()
+    /// The earliest moment.
+    #[inline]
+    pub(super) fn next(&self) -> Option<Moment> {
+        let all = [
+            self.expiry,
+            self.handover,
+            self.campaign,
+            self.beat,
+            self.answer,
+        ];
+        all.into_iter().min_by_key(|at| Moment::rank(*at)).flatten()
     }
 
-    /// Takes one timer out whose instant has come.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<Timer> {
+    /// Takes one timer out whose moment has come.
+    #[inline]
+    pub(super) fn take_due(&mut self, now: Moment) -> Option<Timer> {
         let due = |timer: &Timer| self.get(*timer).is_some_and(|at| at <= now);
         let timer = Timer::ALL.into_iter().find(due)?;
         self.stop(timer);
         Some(timer)
     }
 
-    pub(super) fn get(&self, timer: Timer) -> Option<Instant> {
+    #[inline]
+    pub(super) fn get(&self, timer: Timer) -> Option<Moment> {
         match timer {
             Timer::Expiry => self.expiry,
             Timer::Handover => self.handover,
@@ -72,7 +83,8 @@ impl Timers {
         }
     }
 
-    fn entry(&mut self, timer: Timer) -> &mut Option<Instant> {
+    #[inline]
+    fn entry(&mut self, timer: Timer) -> &mut Option<Moment> {
         match timer {
             Timer::Expiry => &mut self.expiry,
             Timer::Handover => &mut self.handover,

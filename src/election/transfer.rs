@@ -4,14 +4,14 @@
 //! order that was given cannot be taken back: the message may arrive at any time later. So a leader whose transfer
 //! was not taken does not go on in its term. It has itself elected anew; then the order is of an older term.
 
-use std::time::Instant;
-
+use super::moment::Moment;
+use super::outbox::Request;
+use super::peer::Peer;
 use super::receive::Drop;
 use super::timer::Timer;
 use super::{Election, Role};
 use crate::error::Error;
 use crate::id::Id;
-use crate::message::MessageKind;
 
 /// A transfer under way. To whom stands in the state.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,7 +24,7 @@ pub(super) struct Handover {
 const MOST_DOUBLINGS: u32 = 10;
 
 impl<I: Id> Election<I> {
-    pub(super) fn transfer(&mut self, now: Instant, to: &I) -> Result<(), Error> {
+    pub(super) fn transfer(&mut self, now: Moment, to: &I) -> Result<(), Error> {
         let Role::Leader(lead) = &mut self.role else {
             let leader = self
                 .state
@@ -53,7 +53,7 @@ impl<I: Id> Election<I> {
         self.timers
             .set(Timer::Handover, now + self.settings.election_timeout);
         if let Some(peer) = self.peers.iter_mut().find(|peer| peer.id == *to) {
-            peer.tries = peer.tries.saturating_add(1);
+            peer.change_rare(|rare| rare.tries = rare.tries.saturating_add(1));
         }
         self.order_handover();
         Ok(())
@@ -72,16 +72,16 @@ impl<I: Id> Election<I> {
         let caught_up = |at: &usize| {
             self.peers
                 .get(*at)
-                .is_some_and(|peer| peer.progress.position >= position)
+                .is_some_and(|peer| peer.rare().position >= position)
         };
         if let Some(at) = successor.filter(caught_up) {
             handover.ordered = true;
-            self.send(at, MessageKind::TimeoutNow);
+            self.request(at, Request::TimeoutNow);
         }
     }
 
     /// The transfer was not taken in time.
-    pub(super) fn give_up_transfer(&mut self, now: Instant) {
+    pub(super) fn give_up_transfer(&mut self, now: Moment) {
         let Role::Leader(lead) = &mut self.role else {
             return;
         };
@@ -98,7 +98,7 @@ impl<I: Id> Election<I> {
 
     /// Steps down, and hands over to the best successor if one is alive: to the one to whom it is handing over already,
     /// since two with an order for the same term would split the votes. Without effect on who does not lead.
-    pub(super) fn resign(&mut self, now: Instant) {
+    pub(super) fn resign(&mut self, now: Moment) {
         let Role::Leader(lead) = &mut self.role else {
             return;
         };
@@ -106,19 +106,19 @@ impl<I: Id> Election<I> {
         self.rank_successors();
         let chosen = self.state.transferring_to().cloned();
         let successors = self.peers.iter().enumerate().filter(|(_, peer)| {
-            peer.voter && peer.progress.live && peer.progress.position >= self.position
+            peer.voter && peer.progress.live && peer.rare().position >= self.position
         });
         let best = successors
             .min_by_key(|(_, peer)| (chosen.as_ref() != Some(&peer.id), peer.progress.rank))
             .map(|(at, _)| at);
         self.become_follower(now);
         if let Some(at) = best {
-            self.send(at, MessageKind::TimeoutNow);
+            self.request(at, Request::TimeoutNow);
         }
     }
 
     /// This leader leaves the cluster as soon as another leads it.
-    pub(super) fn hand_over_to_target(&mut self, now: Instant) {
+    pub(super) fn hand_over_to_target(&mut self, now: Moment) {
         let target = &self.membership().target;
         let stays = |id: &I| target.binary_search(id).is_ok();
         let successors = self
@@ -126,7 +126,7 @@ impl<I: Id> Election<I> {
             .iter()
             .filter(|peer| peer.voter && peer.progress.live && stays(&peer.id));
         // Whoever was tried in vain comes last, so that one who cannot win does not keep this node here.
-        let best = successors.min_by_key(|peer| (peer.tries, peer.progress.rank));
+        let best = successors.min_by_key(|peer| (peer.rare().tries, peer.progress.rank));
         if let Some(to) = best.map(|peer| peer.id.clone()) {
             // It leads and the other is a voter: there is nothing to refuse.
             let _ = self.transfer(now, &to);
@@ -134,12 +134,7 @@ impl<I: Id> Election<I> {
     }
 
     /// The leader hands over to this node: it campaigns at once, and voters need not withhold.
-    pub(super) fn on_timeout_now(
-        &mut self,
-        now: Instant,
-        at: usize,
-        term: u64,
-    ) -> Result<(), Drop> {
+    pub(super) fn on_timeout_now(&mut self, now: Moment, at: usize, term: u64) -> Result<(), Drop> {
         if term < self.term() || !self.is_voter() {
             return Err(Drop::Stale);
         }
@@ -167,40 +162,40 @@ impl<I: Id> Election<I> {
     /// Hands over to a voter of higher priority that has been alive and caught up for an election timeout; longer
     /// after transfers to it that came to nothing, so that one which answers but cannot win does not unsettle the
     /// cluster for ever.
-    pub(super) fn prefer_higher(&mut self, now: Instant) {
-        let (position, priority) = (self.position, self.settings.priority);
+    pub(super) fn prefer_higher(&mut self, now: Moment) {
+        let (position, priority) = (self.position, self.priority);
         let timeout = self.settings.election_timeout;
         let target = &self.state.hard_state.membership.target;
+        if !self.peers.iter().any(Peer::has_rare) {
+            // Nobody has told of a priority.
+            return;
+        }
         let mut found = false;
         for peer in &mut self.peers {
-            let progress = &mut peer.progress;
-            let better = progress.priority > priority
-                && progress.live
+            let rare = peer.rare();
+            let better = rare.priority > priority
+                && peer.progress.live
                 && peer.voter
-                && progress.position >= position
+                && rare.position >= position
                 && target.binary_search(&peer.id).is_ok();
-            progress.superior_since = if better {
-                progress.superior_since.or(Some(now))
-            } else {
-                None
-            };
+            let since = better.then(|| rare.superior_since.unwrap_or(now));
+            if since != rare.superior_since {
+                peer.change_rare(|rare| rare.superior_since = since);
+            }
             found |= better;
         }
-        if !found || self.state.lease.is_none_or(|end| end <= now) {
+        let has_lease = |end| self.moment(end) > now;
+        if !found || !self.state.lease.is_some_and(has_lease) {
             return;
         }
         let due = self.peers.iter().filter(|peer| {
-            let wait = timeout.saturating_mul(1 << peer.tries.min(MOST_DOUBLINGS));
-            peer.progress
-                .superior_since
-                .is_some_and(|at| now.saturating_duration_since(at) >= wait)
+            let rare = peer.rare();
+            let wait = timeout.saturating_mul(1 << rare.tries.min(MOST_DOUBLINGS));
+            rare.superior_since
+                .is_some_and(|since| now.since(since) >= wait)
         });
-        let best = due.max_by_key(|peer| {
-            (
-                peer.progress.priority,
-                std::cmp::Reverse(peer.progress.rank),
-            )
-        });
+        let best =
+            due.max_by_key(|peer| (peer.rare().priority, std::cmp::Reverse(peer.progress.rank)));
         if let Some(to) = best.map(|peer| peer.id.clone()) {
             // It leads and the other is a voter: there is nothing to refuse.
             let _ = self.transfer(now, &to);

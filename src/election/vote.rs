@@ -1,13 +1,13 @@
 //! The voter: who gets this node's vote, and when it is withheld (paper section 5.2, thesis 4.2.3 and 9.6).
 
-use std::time::Instant;
-
-use super::peer::PreVoteAsk;
+use super::moment::Moment;
+use super::outbox::Reply;
+use super::peer::{Peer, PreVoteAsk};
 use super::timer::Timer;
 use super::{Election, Role};
 use crate::id::Id;
 use crate::membership::Stamp;
-use crate::message::{LogPosition, MessageKind};
+use crate::message::LogPosition;
 
 /// What a vote is judged by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct VoteAsk {
 
 impl<I: Id> Election<I> {
     /// Says whether it would vote for a candidate. Changes nobody's term (thesis 9.6).
-    pub(super) fn on_pre_vote_request(&mut self, now: Instant, at: usize, ask: PreVoteAsk) -> bool {
+    pub(super) fn on_pre_vote_request(&mut self, now: Moment, at: usize, ask: PreVoteAsk) -> bool {
         let withheld = self.withholds(now);
         if withheld {
             self.count_withheld();
@@ -45,11 +45,11 @@ impl<I: Id> Election<I> {
 
     /// Whether this node asks for pre-votes too, since a short time, and of two candidates as good it is the one to go
     /// on: by priority, by log, by id.
-    fn goes_before(&self, now: Instant, at: usize, ask: &PreVoteAsk) -> bool {
+    fn goes_before(&self, now: Moment, at: usize, ask: &PreVoteAsk) -> bool {
         let (Role::Candidate(campaign), Some(peer)) = (&self.role, self.peers.get(at)) else {
             return false;
         };
-        let mine = (self.settings.priority, self.position);
+        let mine = (self.priority, self.position);
         let first = (mine, &peer.id) > ((ask.priority, ask.position), &self.settings.me);
         first
             && !self.has_failed
@@ -59,7 +59,7 @@ impl<I: Id> Election<I> {
 
     /// Lets the candidate that it would vote for go first. Once only, so that one who cannot win does not hold back
     /// one who can.
-    fn stand_aside(&mut self, now: Instant) {
+    fn stand_aside(&mut self, now: Moment) {
         if self.stood_aside || self.settings.lottery || !self.is_voter() {
             return;
         }
@@ -86,17 +86,17 @@ impl<I: Id> Election<I> {
             return;
         };
         if let Some(peer) = self.peers.get_mut(at) {
-            peer.withheld = Some(ask);
+            peer.change_rare(|rare| rare.withheld = Some(ask));
             self.timers.set(Timer::Answer, end);
         }
     }
 
     /// The window is over: judges anew what was withheld in it. Says yes to one: two who hear it at the same instant
     /// would split the votes. The others ask again soon.
-    pub(super) fn answer_withheld(&mut self, now: Instant) {
+    pub(super) fn answer_withheld(&mut self, now: Moment) {
         let mut granted = false;
         for at in 0..self.peers.len() {
-            if let Some(ask) = self.peers.get_mut(at).and_then(|peer| peer.withheld.take()) {
+            if let Some(ask) = self.peers.get_mut(at).and_then(Peer::take_withheld) {
                 let keeps = granted && !self.settings.lottery;
                 granted = keeps || self.on_pre_vote_request(now, at, ask);
             }
@@ -108,7 +108,7 @@ impl<I: Id> Election<I> {
         if self.timers.is_set(Timer::Answer) {
             self.timers.stop(Timer::Answer);
             for peer in &mut self.peers {
-                peer.withheld = None;
+                peer.take_withheld();
             }
         }
     }
@@ -139,7 +139,7 @@ impl<I: Id> Election<I> {
         let asks_for_a_newer_term = ask.term >= self.term();
         let as_good = self.stamp() >= ask.stamp && self.position >= ask.position;
         asks_for_a_newer_term
-            && self.settings.priority > ask.priority
+            && self.priority > ask.priority
             && as_good
             && self.is_voter()
             && !self.has_failed
@@ -147,20 +147,16 @@ impl<I: Id> Election<I> {
     }
 
     fn answer_pre_vote(&mut self, at: usize, round: u64, granted: bool) {
-        let leader = self.state.leader.clone();
-        self.send(
-            at,
-            MessageKind::PreVote {
-                round,
-                granted,
-                leader,
-            },
-        );
+        let leader = self.state.leader.as_ref();
+        if let Some(peer) = self.peers.get_mut(at) {
+            self.outbox
+                .reply(peer, Reply::PreVote { granted }, round, leader);
+        }
     }
 
     /// Votes, or says why not by what it knows. A vote withheld leaves the candidate's term alone, so that a node
     /// which was cut off cannot depose a leader by its term (thesis 4.2.3).
-    pub(super) fn on_vote_request(&mut self, now: Instant, at: usize, ask: VoteAsk) {
+    pub(super) fn on_vote_request(&mut self, now: Moment, at: usize, ask: VoteAsk) {
         if ask.term == self.term() && self.has_voted_for(at) {
             // Its answer was lost: a vote stands, whatever has happened since.
             return self.answer_vote(at, true);
@@ -192,7 +188,7 @@ impl<I: Id> Election<I> {
     }
 
     /// Gives the vote, which is for ever in this term, and the candidate the time to win.
-    fn vote_for(&mut self, now: Instant, at: usize) {
+    fn vote_for(&mut self, now: Moment, at: usize) {
         let Some(peer) = self.peers.get(at) else {
             return;
         };
@@ -201,11 +197,14 @@ impl<I: Id> Election<I> {
     }
 
     fn answer_vote(&mut self, at: usize, granted: bool) {
-        let leader = self.state.leader.clone();
-        self.send(at, MessageKind::Vote { granted, leader });
+        let leader = self.state.leader.as_ref();
+        if let Some(peer) = self.peers.get_mut(at) {
+            self.outbox.reply(peer, Reply::Vote { granted }, 0, leader);
+        }
     }
 
     fn count_withheld(&mut self) {
-        self.stats.withheld = self.stats.withheld.saturating_add(1);
+        let stats = self.stats.get_or_insert_default();
+        stats.withheld = stats.withheld.saturating_add(1);
     }
 }

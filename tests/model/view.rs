@@ -14,19 +14,22 @@ use streamraft::Election;
 pub(crate) const TICK: Duration = Duration::from_secs(1);
 
 /// Fields that no rule heeds after a node's start, within what a run has.
-const NEVER: [(&str, &str); 7] = [
+const NEVER: [(&str, &str); 6] = [
     // The same for a node's whole life, or read at its start only.
     ("Election", "settings"),
     ("Election", "stats"),
     // The random part of it is a nanosecond: less than the clocks can tell.
     ("Election", "patience"),
     ("Draws", "seed"),
-    ("Draws", "drawn"),
     // A candidate asks again at the next tick, however often it has asked.
     ("Campaign", "asked"),
     // Ranks heed it in classes of 64 pings.
     ("Progress", "steadiness"),
 ];
+
+/// What a peer of whom nothing rare is known stands for.
+const NOTHING_RARE: &str = "Rare { reply_leader: None, withheld: None, \
+    position: LogPosition { term: 0, index: 0 }, priority: 0, superior_since: None, tries: 0 }";
 
 /// One value in a `Debug` text.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub(crate) fn view(election: &Election<u8>, now: Instant, timeout: i64) -> (Stri
     let campaign = (role.name() == "Candidate").then(|| role.first());
     let state = election.state();
     let writer = Writer {
+        origin: root.field("settings").field("origin").nanos(),
+        nothing_rare: Parser { rest: NOTHING_RARE }.value(),
         now: Parser {
             rest: &format!("{now:?}"),
         }
@@ -84,10 +89,15 @@ enum Show {
     Window,
     /// An instant of the past, of which this many ticks matter.
     Since(i64),
+    /// None is as good as one that holds nothing.
+    Rare,
 }
 
 struct Writer<'a> {
     now: i128,
+    /// What the node's moments are counted from.
+    origin: i128,
+    nothing_rare: Value<'a>,
     timeout: i64,
     leads: bool,
     walks: bool,
@@ -107,6 +117,7 @@ impl Writer<'_> {
             // Read while it asks for pre-votes, for a part of a tick.
             ("Campaign", "since") => Show::Since(1),
             ("Progress", "heard") => Show::Since(self.timeout),
+            ("Peer", "rare") => Show::Rare,
             _ => Show::As,
         }
     }
@@ -123,7 +134,9 @@ impl Writer<'_> {
             // build on while a change is under way. Every election and every change begins it anew.
             ("Peer", "knowledge") => !(self.leads && self.walks),
             // A leader's, set anew at its election.
-            ("Peer", "progress") => !self.leads,
+            ("Peer", "progress") | ("Rare", "position" | "priority" | "superior_since") => {
+                !self.leads
+            }
             _ => false,
         }
     }
@@ -131,7 +144,7 @@ impl Writer<'_> {
     fn write(&self, value: &Value<'_>, out: &mut String) {
         match value {
             Value::Plain(text) => out.push_str(text),
-            Value::Fields("Instant", _) => {
+            Value::Fields("Instant", _) | Value::Items("Moment", ..) => {
                 let _ = write!(out, "{}", self.ticks(value));
             }
             Value::Fields(name, fields) => {
@@ -157,12 +170,21 @@ impl Writer<'_> {
     fn write_field(&self, show: &Show, value: &Value<'_>, out: &mut String) {
         let ticks = || match value {
             Value::Items("Some", _, items) => items.first().map(|at| self.ticks(at)),
-            Value::Fields("Instant", _) => Some(self.ticks(value)),
+            Value::Fields("Instant", _) | Value::Items("Moment", ..) => Some(self.ticks(value)),
             _ => None,
         };
         let ticks = match show {
             Show::As => return self.write(value, out),
             Show::Not => return,
+            Show::Rare => {
+                let is_none = value.name() == "None";
+                let rare = if is_none {
+                    &self.nothing_rare
+                } else {
+                    value.first()
+                };
+                return self.write(rare, out);
+            }
             Show::Deadline => ticks().map(|ticks| ticks.max(0)),
             Show::Window => ticks().filter(|ticks| *ticks > 0),
             Show::Since(most) => ticks().map(|ticks| ticks.max(-most)),
@@ -173,7 +195,12 @@ impl Writer<'_> {
     /// Whole ticks from now until this instant, rounded up: the first tick at which it has come.
     fn ticks(&self, instant: &Value<'_>) -> i64 {
         let tick = i128::try_from(TICK.as_nanos()).expect("a short time");
-        let ticks = (instant.nanos() - self.now + tick - 1).div_euclid(tick);
+        let nanos = match instant {
+            // They begin at one.
+            Value::Items(..) => self.origin - 1 + instant.first().number(),
+            _ => instant.nanos(),
+        };
+        let ticks = (nanos - self.now + tick - 1).div_euclid(tick);
         i64::try_from(ticks).expect("a short time")
     }
 }
@@ -195,8 +222,12 @@ impl<'a> Value<'a> {
 
     /// Of an instant, by whatever its clock counts from.
     fn nanos(&self) -> i128 {
-        let part = |name| -> i128 { self.field(name).name().parse().expect("a number") };
+        let part = |name| self.field(name).number();
         part("tv_sec") * 1_000_000_000 + part("tv_nsec")
+    }
+
+    fn number(&self) -> i128 {
+        self.name().parse().expect("a number")
     }
 
     fn first(&self) -> &Value<'a> {

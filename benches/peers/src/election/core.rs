@@ -57,15 +57,15 @@ pub struct Core<I> {
     now: Instant,
     ids: Vec<I>,
     nodes: Vec<Election<I>>,
-    post: VecDeque<(usize, usize, Message<I>)>,
+    /// What a node takes in, and which.
+    post: VecDeque<(Inbound<I>, usize)>,
 }
 
 impl<I: BenchId> Core<I> {
     fn pump(&mut self) {
         self.nodes[0].handle_timeout(self.now);
         self.drain(0);
-        while let Some((from, to, message)) = self.post.pop_front() {
-            let input = Inbound::FromNode(self.ids[from].clone(), message);
+        while let Some((input, to)) = self.post.pop_front() {
             self.nodes[to]
                 .handle(self.now, input)
                 .expect("a node that takes input");
@@ -74,9 +74,16 @@ impl<I: BenchId> Core<I> {
     }
 
     fn drain(&mut self, at: usize) {
-        while let Some(output) = self.nodes[at].poll_output() {
-            if let MsgRouter::ToNode(to, message) = output {
-                self.post.push_back((at, to.place(), message));
+        let (node, from) = (&mut self.nodes[at], &self.ids[at]);
+        loop {
+            match node.poll_output() {
+                Some(MsgRouter::ToNode(to, message)) => {
+                    let place = to.place();
+                    let input = Inbound::FromNode(from.clone(), message);
+                    self.post.push_back((input, place));
+                }
+                Some(_) => {}
+                None => return,
             }
         }
     }
@@ -121,6 +128,9 @@ pub fn settled_ping<I: BenchId>() -> Message<I> {
     cluster.now += HEARTBEAT;
     cluster.nodes[0].handle_timeout(cluster.now);
     cluster.drain(0);
-    let (_, _, ping) = cluster.post.pop_front().expect("a heartbeat is due");
+    let (input, _) = cluster.post.pop_front().expect("a heartbeat is due");
+    let Inbound::FromNode(_, ping) = input else {
+        panic!("a node says nothing else");
+    };
     ping
 }

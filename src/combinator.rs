@@ -2,6 +2,9 @@
 
 mod both;
 mod durable;
+pub(crate) mod feed;
+mod groups;
+mod groups_over;
 pub(crate) mod lane;
 pub(crate) mod leadership;
 mod lossy;
@@ -12,6 +15,8 @@ mod while_leader;
 
 pub use both::{Both, both};
 pub use durable::{Durable, Node};
+pub use groups::Groups;
+pub use groups_over::GroupsOver;
 pub use leadership::{Leadership, Token};
 pub use lossy::{Lossy, lossy};
 pub use over::{Over, OverError};

@@ -15,6 +15,7 @@ mod moment;
 mod outbox;
 mod peer;
 mod receive;
+mod rest;
 mod shared;
 mod succession;
 mod timer;
@@ -36,7 +37,7 @@ use lead::Lead;
 use moment::{Moment, Nanos};
 use outbox::Outbox;
 use peer::{Peer, peers_of};
-use shared::{Shared, Start};
+pub(crate) use shared::{Shared, Start};
 use succession::Draws;
 use timer::{Timer, Timers};
 
@@ -265,19 +266,6 @@ impl<I: Id> Election<I> {
     /// For a layer above: how far this node's log reaches.
     pub fn set_position(&mut self, position: LogPosition) {
         self.position = position;
-    }
-
-    /// For a layer above: it heard from the leader, which is as good as a `Ping` for not campaigning and for
-    /// withholding votes. Without effect on a node that follows nobody.
-    pub fn mark_alive(&mut self, now: Instant) {
-        let now = self.moment(now);
-        self.hear_from_above(now);
-    }
-
-    fn hear_from_above(&mut self, now: Moment) {
-        if matches!(self.role, Role::Follower) && self.state.leader.is_some() {
-            self.hear_leader(now);
-        }
     }
 
     #[inline]

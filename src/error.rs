@@ -82,6 +82,22 @@ pub enum ConfigError {
         /// Its stamp.
         stamp: crate::Stamp,
     },
+    /// A group that is to differ from the others in what all have in common.
+    GroupDiffers {
+        /// The setting.
+        field: &'static str,
+        /// The group's.
+        value: String,
+        /// That of all groups.
+        common: String,
+    },
+    /// A group under a key that is there already.
+    GroupExists {
+        /// The key.
+        group: String,
+    },
+    /// A group for `Groups` that were stopped.
+    GroupsStopped,
 }
 
 impl fmt::Display for ConfigError {
@@ -155,6 +171,21 @@ impl fmt::Display for ConfigError {
                 f,
                 "restore: membership {stamp} cannot have been saved by a node: the stored state is damaged"
             ),
+            Self::GroupDiffers {
+                field,
+                value,
+                common,
+            } => write!(
+                f,
+                "{field}: {value}: it must be the same in all groups of one machine, as it was given to Groups::new \
+                 ({common})"
+            ),
+            Self::GroupExists { group } => {
+                write!(f, "group {group}: there is one of this key already")
+            }
+            Self::GroupsStopped => {
+                f.write_str("the groups were stopped: none can be inserted any more")
+            }
         }
     }
 }
@@ -205,6 +236,11 @@ pub enum Error {
         /// To whom.
         to: String,
     },
+    /// Something for a group that this machine does not take part in.
+    UnknownGroup {
+        /// The key.
+        group: String,
+    },
     /// `force_nodes` in the last term that there is. Only forged messages lead there.
     LastTerm,
 }
@@ -244,6 +280,9 @@ impl fmt::Display for Error {
                     f,
                     "transfer: leadership is already being handed over to {to}"
                 )
+            }
+            Self::UnknownGroup { group } => {
+                write!(f, "group {group}: this machine takes no part in it")
             }
             Self::LastTerm => f.write_str(
                 "force_nodes: there is no higher term left: forged messages have used the counter up",

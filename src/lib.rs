@@ -146,6 +146,7 @@ mod combinator;
 mod config;
 mod election;
 mod error;
+mod groups;
 pub mod guide;
 mod id;
 mod membership;
@@ -160,12 +161,13 @@ mod store;
 mod waiting;
 
 pub use combinator::{
-    Both, Durable, Leadership, Lossy, Node, Over, OverError, Router, Token, WhileLeader,
-    WhileLeaderExt, both, lossy,
+    Both, Durable, Groups, GroupsOver, Leadership, Lossy, Node, Over, OverError, Router, Token,
+    WhileLeader, WhileLeaderExt, both, lossy,
 };
 pub use config::Config;
 pub use election::Election;
 pub use error::{ConfigError, Error};
+pub use groups::{Elections, GroupsStats};
 pub use id::{Id, NodeId, NodeIdError};
 pub use membership::{Membership, Stamp};
 #[cfg(feature = "tcp")]
@@ -175,7 +177,8 @@ pub use mesh::{
 #[cfg(feature = "tls")]
 pub use mesh::{MeshTls, MeshTlsError};
 pub use message::{
-    ClusterTag, Command, Inbound, LogPosition, Message, MessageKind, MsgRouter, Slot, Slotted,
+    Attachment, Beat, ClusterTag, Command, Inbound, LogPosition, Message, MessageKind, MsgRouter,
+    Slot, Slotted,
 };
 pub use node::TinyRaft;
 pub use state::{HardState, NodeState, NodeType, Stats};

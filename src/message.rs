@@ -172,6 +172,16 @@ pub enum MessageKind<I = NodeId> {
     },
     /// The leader hands over: campaign now, for the next term (thesis 3.10).
     TimeoutNow,
+    /// Of one machine to another: stands for a `Ping` to every group that is attached to this link. Only
+    /// [`Groups`](crate::Groups) says and hears it; the message's term and stamp are zero.
+    Beat(Box<Beat>),
+    /// The answer to a `Beat`: stands for the `Pong` of every attached group.
+    BeatAck(Box<Beat>),
+    /// From now on the sender's beats are to stand for its pings to this group. Asked when the receiver has answered a
+    /// `Ping` in this term and at this stamp.
+    Attach(Attachment),
+    /// The answer to an `Attach`: the receiver's beats stand for its pings.
+    Attached(Attachment),
     /// A kind that this version does not know. Never sent; a codec makes it of what it cannot read, and a node
     /// counts and ignores it. It is never taken for a refusal.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -183,20 +193,93 @@ impl<I> MessageKind<I> {
     #[must_use]
     pub fn slot(&self) -> Slot {
         match self {
-            Self::PreVote { .. } | Self::Vote { .. } | Self::Pong { .. } => Slot::Reply,
+            Self::PreVote { .. }
+            | Self::Vote { .. }
+            | Self::Pong { .. }
+            | Self::BeatAck(_)
+            | Self::Attached(_) => Slot::Reply,
             Self::PreVoteRequest { .. }
             | Self::VoteRequest { .. }
             | Self::Ping { .. }
             | Self::TimeoutNow
+            | Self::Beat(_)
+            | Self::Attach(_)
             | Self::Unknown => Slot::Request,
         }
     }
 
     /// Which place it takes where messages of many groups wait for one machine.
     pub(crate) fn place(&self) -> Place {
-        match self.slot() {
-            Slot::Request => Place::Request,
-            Slot::Reply => Place::Reply,
+        match (self, self.slot()) {
+            (Self::Beat(_), _) => Place::Beat,
+            (Self::BeatAck(_), _) => Place::BeatAck,
+            (Self::Attach(_), _) => Place::Attach,
+            (Self::Attached(_), _) => Place::Attached,
+            (_, Slot::Request) => Place::Request,
+            (_, Slot::Reply) => Place::Reply,
+        }
+    }
+}
+
+/// What two machines say to each other for all the groups between them, in a [`Beat`](MessageKind::Beat) and in its
+/// answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Beat {
+    /// The session of the machine that leads: another one after every restart. The answer repeats it.
+    pub session: u64,
+    /// The session of the machine that follows, as its last answer named it. `None`: it has not answered in this session.
+    pub listener: Option<u64>,
+    /// When the beat was sent, in microseconds since the session began. The answer repeats it.
+    pub round: u64,
+    /// How many attachments the sender has ended in this session.
+    pub detached: u64,
+    /// The last of them, which the receiver is not known to have heard of.
+    pub news: Vec<u64>,
+    /// How many of those that the receiver has ended the sender has heard of.
+    pub heard: u64,
+}
+
+impl Beat {
+    /// What is said first in a session.
+    #[must_use]
+    pub const fn new(session: u64, listener: Option<u64>, round: u64) -> Self {
+        Self {
+            session,
+            listener,
+            round,
+            detached: 0,
+            news: Vec::new(),
+            heard: 0,
+        }
+    }
+}
+
+/// One group's attachment to the beats of one machine to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Attachment {
+    /// The session of the machine that leads.
+    pub session: u64,
+    /// The session of the machine that follows.
+    pub listener: u64,
+    /// Names it. Never used again in the session.
+    pub number: u64,
+    /// How many attachments the sender had ended when it said this.
+    pub detached: u64,
+}
+
+impl Attachment {
+    /// An attachment from its parts.
+    #[must_use]
+    pub const fn new(session: u64, listener: u64, number: u64, detached: u64) -> Self {
+        Self {
+            session,
+            listener,
+            number,
+            detached,
         }
     }
 }
@@ -220,13 +303,18 @@ pub enum Slot {
 pub(crate) enum Place {
     Request,
     Reply,
+    Attach,
+    Attached,
+    Beat,
+    BeatAck,
 }
 
 impl Place {
     /// Whether each group has a place of its own, and not the link between the two machines one for all groups.
     pub(crate) const fn is_of_group(self) -> bool {
         match self {
-            Self::Request | Self::Reply => true,
+            Self::Request | Self::Reply | Self::Attach | Self::Attached => true,
+            Self::Beat | Self::BeatAck => false,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The node: an [`Election`] driven by tokio's clock, as a `Stream` and a `Sink`. It has no rule of the protocol.
 
-mod views;
+pub(crate) mod views;
 
 use std::fmt;
 use std::pin::Pin;

@@ -81,7 +81,7 @@ pub trait Wire: Payload + Encode + Decode + 'static {
 }
 
 /// How many kinds of [`MessageKind`] have a form on the wire: all but `Unknown`, which stays the last.
-const KNOWN_KINDS: u32 = 7;
+const KNOWN_KINDS: u32 = 11;
 
 impl<I: Id + Serialize> Encode for Message<I> {
     fn encode(&self, to: &mut Writer<'_>) -> Result<(), CodecError> {

@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use futures_core::{FusedStream, Stream};
 use tokio::sync::watch;
 
+use super::feed::Feed;
 use crate::clock::now;
 use crate::id::{Id, NodeId};
 use crate::state::{NodeState, NodeType};
@@ -45,6 +47,8 @@ struct Shared {
     term: AtomicU64,
     /// Nanoseconds from `origin`.
     lease_end: AtomicU64,
+    /// Of one election of many: what prolongs the lease besides.
+    feed: ArcSwapOption<Feed>,
 }
 
 impl Shared {
@@ -55,6 +59,24 @@ impl Shared {
         // The writer takes the term away before it changes whose lease this is.
         let same = self.term.load(Ordering::Acquire) == term;
         (term != 0 && same).then(|| (Token(term), self.origin + Duration::from_nanos(lease_end)))
+    }
+
+    /// The same, with the lease as far as its feed has prolonged it.
+    fn read_fed(&self) -> Option<(Token, Instant)> {
+        let (token, end) = self.read()?;
+        let feed = self.feed.load();
+        let feed = feed.as_ref().filter(|feed| feed.term == token.0);
+        let fed = feed.and_then(|feed| feed.lease_end());
+        Some((token, fed.map_or(end, |fed| end.max(fed))))
+    }
+
+    /// What is led at this instant.
+    fn read_at(&self, now: Instant) -> Option<(Token, Instant)> {
+        let holds = |(_, end): &(Token, Instant)| now < *end;
+        // Most often there is nothing to look up.
+        self.read()
+            .filter(holds)
+            .or_else(|| self.read_fed().filter(holds))
     }
 
     fn write(&self, lead: Option<(u64, Instant)>) {
@@ -85,6 +107,7 @@ impl<I: Id> Publisher<I> {
             origin: now(),
             term: AtomicU64::new(0),
             lease_end: AtomicU64::new(0),
+            feed: ArcSwapOption::empty(),
         };
         shared.write(leads(state).filter(|(term, _)| Some(*term) == dealt_with));
         Self {
@@ -98,6 +121,15 @@ impl<I: Id> Publisher<I> {
             shared: Arc::clone(&self.shared),
             states: self.states.subscribe(),
             pending: Pending::Present,
+        }
+    }
+
+    /// From now on these links prolong the lease; none if there are none. What did before does so no more, whoever still
+    /// looks at it.
+    pub(crate) fn feed(&self, feed: Option<Feed>) {
+        let before = self.shared.feed.swap(feed.map(Arc::new));
+        if let Some(before) = before {
+            before.ends();
         }
     }
 
@@ -214,16 +246,13 @@ impl<I: Id> Leadership<I> {
     /// Whether the node leads at this instant. A clock reading and three atomic loads.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        self.lease().is_some()
+        self.shared.read_at(now()).is_some()
     }
 
     /// The fencing token of the leadership that holds at this instant.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
-        self.shared
-            .read()
-            .filter(|(_, end)| now() < *end)
-            .map(|(token, _)| token)
+        self.shared.read_at(now()).map(|(token, _)| token)
     }
 
     /// Until when the leadership that holds at this instant is sure to hold. It is prolonged with every heartbeat that
@@ -231,7 +260,7 @@ impl<I: Id> Leadership<I> {
     #[must_use]
     pub fn lease(&self) -> Option<Instant> {
         self.shared
-            .read()
+            .read_fed()
             .map(|(_, end)| end)
             .filter(|end| now() < *end)
     }
@@ -273,7 +302,7 @@ impl<I: Id> Leadership<I> {
         let mut states = self.states.clone();
         loop {
             states.mark_unchanged();
-            let Some((_, end)) = self.shared.read().filter(|(held, _)| *held == token) else {
+            let Some((_, end)) = self.shared.read_fed().filter(|(held, _)| *held == token) else {
                 return;
             };
             if end <= now() {

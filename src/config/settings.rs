@@ -1,5 +1,6 @@
 //! The rules of [`Config`], and what a node keeps of one that passed them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +80,62 @@ impl<I: Id> Settings<I> {
         };
         Ok((settings, hard_state))
     }
+}
+
+impl<I: Id> Settings<I> {
+    /// Whether an election of these settings can share links with others of those.
+    pub(crate) fn check_same(&self, other: &Self) -> Result<(), ConfigError> {
+        same("node_id", &self.me, &other.me)?;
+        if self.cluster != other.cluster {
+            // Only the digest of a name is kept.
+            return Err(ConfigError::GroupDiffers {
+                field: "cluster",
+                value: "another name".into(),
+                common: "one name".into(),
+            });
+        }
+        same(
+            "election_timeout",
+            &self.election_timeout,
+            &other.election_timeout,
+        )?;
+        same(
+            "random_timeout",
+            &self.random_timeout,
+            &other.random_timeout,
+        )?;
+        same(
+            "heartbeat_interval",
+            &self.heartbeat_interval,
+            &other.heartbeat_interval,
+        )?;
+        same(
+            "leadership_timeout",
+            &self.leadership_timeout,
+            &other.leadership_timeout,
+        )?;
+        // The drift is kept as what it leaves of a lease.
+        same(
+            "max_clock_drift (as the lease)",
+            &self.lease_span,
+            &other.lease_span,
+        )
+    }
+}
+
+fn same<T: PartialEq + fmt::Debug>(
+    field: &'static str,
+    common: &T,
+    value: &T,
+) -> Result<(), ConfigError> {
+    if common == value {
+        return Ok(());
+    }
+    Err(ConfigError::GroupDiffers {
+        field,
+        value: format!("{value:?}"),
+        common: format!("{common:?}"),
+    })
 }
 
 pub(super) fn check<I: Id>(config: &Config<I>) -> Result<(), ConfigError> {

@@ -117,7 +117,7 @@ impl<I: Id> Election<I> {
         }
     }
 
-    fn has_arrived(&self) -> bool {
+    pub(super) fn has_arrived(&self) -> bool {
         self.membership().is_at_target()
     }
 

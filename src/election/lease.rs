@@ -63,9 +63,13 @@ impl<I: Id> Election<I> {
         let Role::Leader(lead) = &self.role else {
             return;
         };
-        if lead.confirmed_at.is_some_and(|sent| sent >= lead.last_sent) {
-            return;
+        if lead.confirmed_at.is_none_or(|sent| sent < lead.last_sent) {
+            self.confirm_newest();
         }
+    }
+
+    /// Looks for the newest sending that a quorum has answered.
+    pub(super) fn confirm_newest(&mut self) {
         let quorum = self.membership().quorum();
         let answers = || {
             let voters = self.peers.iter().filter(|peer| peer.voter);

@@ -104,6 +104,11 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    /// Whether a message waits.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.waiting > 0
+    }
+
     /// Puts a request into its place, instead of an older one.
     #[inline]
     pub(super) fn request<I: Id>(&mut self, peer: &mut Peer<I>, request: Request) {

@@ -263,10 +263,14 @@ impl<I: Id> Election<I> {
             }
             MessageKind::Vote { granted, .. } => self.on_vote(now, at, term, granted),
             MessageKind::TimeoutNow => self.on_timeout_now(now, at, term),
-            // The first two do not come here.
-            MessageKind::Ping { .. } | MessageKind::Pong { .. } | MessageKind::Unknown => {
-                Err(Drop::Unsupported)
-            }
+            // The first two do not come here; those of a link between machines are no election's affair.
+            MessageKind::Ping { .. }
+            | MessageKind::Pong { .. }
+            | MessageKind::Beat(_)
+            | MessageKind::BeatAck(_)
+            | MessageKind::Attach(_)
+            | MessageKind::Attached(_)
+            | MessageKind::Unknown => Err(Drop::Unsupported),
         }
     }
 

@@ -5,12 +5,13 @@
 
 use std::sync::OnceLock;
 
+use crate::combinator::feed::Feed;
 use crate::combinator::leadership::{Leadership, Publisher, leads};
 use crate::id::Id;
 use crate::state::NodeState;
 
 #[derive(Debug)]
-pub(super) struct Views<I> {
+pub(crate) struct Views<I> {
     /// Made when the first view is asked for.
     publisher: OnceLock<Publisher<I>>,
     /// The state that came out last, until its owner polls on.
@@ -21,7 +22,7 @@ pub(super) struct Views<I> {
 }
 
 impl<I: Id> Views<I> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             publisher: OnceLock::new(),
             taken: None,
@@ -30,27 +31,46 @@ impl<I: Id> Views<I> {
         }
     }
 
-    pub(super) fn view(&self, present: &NodeState<I>) -> Leadership<I> {
+    /// Of a node whose present state has been dealt with, or has not.
+    pub(crate) fn of(present: &NodeState<I>, is_dealt_with: bool) -> Self {
+        let lead = leads(present)
+            .map(|(term, _)| term)
+            .filter(|_| is_dealt_with);
+        Self {
+            taken_lead: lead,
+            dealt_with: lead,
+            ..Self::new()
+        }
+    }
+
+    /// What prolongs the lease besides the node's own state.
+    pub(crate) fn feed(&self, feed: Option<Feed>) {
+        if let Some(publisher) = self.publisher.get() {
+            publisher.feed(feed);
+        }
+    }
+
+    pub(crate) fn view(&self, present: &NodeState<I>) -> Leadership<I> {
         self.publisher
             .get_or_init(|| Publisher::new(present, self.dealt_with))
             .view()
     }
 
     /// The node's state may have changed.
-    pub(super) fn keep_up(&self, present: &NodeState<I>) {
+    pub(crate) fn keep_up(&self, present: &NodeState<I>) {
         if let Some(publisher) = self.publisher.get() {
             publisher.keep_up(present);
         }
     }
 
     /// A state comes out.
-    pub(super) fn take(&mut self, state: &NodeState<I>) {
+    pub(crate) fn take(&mut self, state: &NodeState<I>) {
         self.taken_lead = leads(state).map(|(term, _)| term);
         self.taken = self.publisher.get().map(|_| state.clone());
     }
 
     /// The owner polls on.
-    pub(super) fn deal_with(&mut self, present: &NodeState<I>) {
+    pub(crate) fn deal_with(&mut self, present: &NodeState<I>) {
         self.dealt_with = self.taken_lead;
         // Looked at in its place: a node is polled far more often than a state comes out.
         if self.taken.is_some() {

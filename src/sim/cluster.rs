@@ -412,7 +412,11 @@ impl<M: Machine> Cluster<M> {
             let shows = host.clock.at(now);
             let Some(machine) = host.machine.as_mut().filter(|_| host.writing.is_none()) else {
                 host.look_ahead(now);
-                return Ok(());
+                return if M::SHOWS_WHILE_IT_SAVES {
+                    self.show(at, &id)
+                } else {
+                    Ok(())
+                };
             };
             match machine.poll_output(shows) {
                 Some(Output::Send(to, message)) => self.send(at, &id, &to, message)?,
@@ -420,13 +424,8 @@ impl<M: Machine> Cluster<M> {
                 Some(Output::Append(write)) => self.append(at, write),
                 None => {
                     host.busy_since = None;
-                    let (has_changed, elected) = host.show();
                     host.look_ahead(now);
-                    self.world.summary.elections += elected;
-                    if has_changed {
-                        self.recorder.note_state(&self.world, at);
-                    }
-                    return self.tell(&Event::Drained { node: &id });
+                    return self.show(at, &id);
                 }
             }
         }
@@ -434,6 +433,19 @@ impl<M: Machine> Cluster<M> {
             invariant: "outputs end",
             cause: format!("{id:?} does not stop to speak"),
         })
+    }
+
+    /// Lets a node's application see what it is now.
+    fn show(&mut self, at: usize, id: &M::Id) -> Result<(), Violation> {
+        let Some(host) = self.world.hosts.get_mut(at) else {
+            return Ok(());
+        };
+        let (has_changed, elected) = host.show();
+        self.world.summary.elections += elected;
+        if has_changed {
+            self.recorder.note_state(&self.world, at);
+        }
+        self.tell(&Event::Drained { node: id })
     }
 
     fn send(

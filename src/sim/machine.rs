@@ -9,7 +9,7 @@ use super::timing::Timing;
 use crate::config::Config;
 use crate::election::Election;
 use crate::id::Id;
-use crate::message::Message;
+use crate::message::{Message, MessageKind};
 use crate::state::HardState;
 
 /// Why a node could not be started.
@@ -36,6 +36,10 @@ pub trait Machine: Sized {
     type Write: Clone + Debug + Hash;
     /// All that its disk holds. The default is an empty disk.
     type Saved: Clone + Default + Debug;
+
+    /// Whether a node that saves one of its elections still shows the others. Then [`elections`](Self::elections) gives each
+    /// as of when its last state was saved. Else nothing is shown while it saves.
+    const SHOWS_WHILE_IT_SAVES: bool = false;
 
     /// Takes a message from another node.
     fn receive(&mut self, now: Instant, from: &Self::Id, message: Self::Message);
@@ -75,6 +79,31 @@ pub trait Machine: Sized {
 
     /// The elections' messages in a message, by group.
     fn messages(message: &Self::Message) -> impl Iterator<Item = (u64, &Message<Self::Id>)>;
+
+    /// Of which elections a message that this node has just taken is a leader's sign of life, by which its vote is bound: the
+    /// group and the leader's term. Pings are.
+    fn heard(&self, from: &Self::Id, message: &Self::Message) -> Vec<(u64, u64)> {
+        let _ = from;
+        let is_ping =
+            |message: &Message<Self::Id>| matches!(message.kind, MessageKind::Ping { .. });
+        let pings = Self::messages(message).filter(|(_, message)| is_ping(message));
+        pings
+            .map(|(group, message)| (group, message.term))
+            .collect()
+    }
+
+    /// Of which elections it may be one: in a layer above also a message in which there is no election's message at all,
+    /// from whoever is followed.
+    fn may_have_heard(&self, from: &Self::Id, message: &Self::Message) -> Vec<(u64, u64)> {
+        if Self::messages(message).next().is_some() {
+            return self.heard(from, message);
+        }
+        let follows = |election: &Election<Self::Id>| election.state().leader() == Some(from);
+        let followed = self.elections().filter(|(_, election)| follows(election));
+        followed
+            .map(|(group, election)| (group, election.state().term()))
+            .collect()
+    }
 
     /// A few words for a chart. The first word of the debug form if this is not overwritten.
     fn label(message: &Self::Message) -> String {
@@ -132,12 +161,20 @@ impl<M: Machine> Clone for Boot<'_, M> {
 impl<M: Machine> Copy for Boot<'_, M> {}
 
 impl<M: Machine> Boot<'_, M> {
-    /// The settings of group 0's election: the cluster's durations, the voters it begins with, this start's seed, and the
-    /// hard state of the disk. [`Config::join`] for who is not among the voters or has lost its disk.
+    /// The settings of group 0's election; see [`config_of`](Self::config_of).
     ///
     /// # Errors
     /// An id that stands twice among the voters.
     pub fn config(&self) -> Result<Config<M::Id>, StartError> {
+        self.config_of(0)
+    }
+
+    /// The settings of a group's election: the cluster's durations, the voters it begins with, this start's seed, and the
+    /// hard state of the disk. [`Config::join`] for who is not among the voters or has lost its disk.
+    ///
+    /// # Errors
+    /// An id that stands twice among the voters.
+    pub fn config_of(&self, group: u64) -> Result<Config<M::Id>, StartError> {
         let joins = self.has_lost_disk || !self.voters.contains(self.id);
         let config = if joins {
             Config::join(self.id.clone())
@@ -145,7 +182,7 @@ impl<M: Machine> Boot<'_, M> {
             Config::with_id(self.id.clone(), self.voters.iter().cloned())?
         };
         let config = self.timing.tune(config).seed(self.seed);
-        let mut kept = M::hard_states(self.saved).filter(|(group, _)| *group == 0);
+        let mut kept = M::hard_states(self.saved).filter(|(of, _)| *of == group);
         Ok(match kept.next() {
             Some((_, hard_state)) => config.restore(hard_state.clone()),
             None => config,

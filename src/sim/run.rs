@@ -105,7 +105,9 @@ fn ask_last<M: Machine>(
     let running = cluster.world().running();
     let living: Vec<M::Id> = running.map(|(id, _)| id.clone()).collect();
     let mut dice = Dice::of(seed, [2, 0, 0]);
-    let spares_leader = dice.chance(500) && !of_all;
+    // Of many elections each node may lead one, and then nobody is left to be asked.
+    let is_one = cluster.world().leaders().all(|(_, shown)| shown.group == 0);
+    let spares_leader = dice.chance(500) && !of_all && is_one;
     let Some(input) = builder.random_last_input(&mut dice, &living) else {
         return Ok(());
     };

@@ -3,6 +3,7 @@
 
 mod broken;
 mod by_hand;
+mod groups;
 mod layer;
 mod random;
 mod replay;

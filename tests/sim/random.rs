@@ -14,7 +14,7 @@ use crate::ms;
 /// As many as a plain `cargo test` has time for.
 const FEW: u64 = if cfg!(debug_assertions) { 200 } else { 10_000 };
 
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
@@ -33,7 +33,7 @@ pub(crate) fn cluster(seed: u64) -> Builder<Election<u64>> {
 }
 
 /// Runs all seeds on all cores. The failure of the lowest seed that failed, if any did.
-fn on_all_cores(
+pub(crate) fn on_all_cores(
     seeds: Range<u64>,
     run: impl Fn(u64) -> Result<Summary, Failure> + Sync,
 ) -> Result<Summary, Failure> {

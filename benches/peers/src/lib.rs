@@ -7,6 +7,8 @@ pub mod streams;
 #[cfg(feature = "peers")]
 pub mod codec;
 #[cfg(feature = "peers")]
+pub mod groups;
+#[cfg(feature = "peers")]
 pub mod growth;
 #[cfg(feature = "peers")]
 pub mod instructions;

@@ -87,8 +87,8 @@ impl<M: Machine> Invariant<M> for LeaderStepsDown<M::Id> {
             let end = world.time_when(leader, shows + limit).unwrap_or(now) + SLACK;
             if now > end && world.is_awake(leader) && world.well_for(leader) > SLACK {
                 return Err(format!(
-                    "{leader:?} still leads term {}, and heard a quorum last at {:?}",
-                    shown.term, trusted.at
+                    "{leader:?} still leads term {} of group {}, and heard a quorum last at {:?}",
+                    shown.term, shown.group, trusted.at
                 )
                 .into());
             }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::{Broken, Event, Invariant};
-use crate::message::MessageKind;
 use crate::sim::machine::Machine;
 use crate::sim::world::World;
 
@@ -12,20 +11,17 @@ use crate::sim::world::World;
 /// leader in this term, by its own clock. That is why leases stay apart, and is seen to be wrong long before two of them
 /// meet.
 ///
-/// A voter has heard a leader when it has got a ping of its term, or a message of a layer above in which there is no
-/// election's message at all.
+/// What counts as hearing a leader, [`Machine::may_have_heard`] says.
 #[derive(Debug)]
 pub struct LeaseBacked<I> {
     /// By group, leader, its term and the voter: what the voter's clock showed.
-    pings: BTreeMap<(u64, I, I), (u64, Instant)>,
-    /// By sender and receiver of a message without elections in it.
-    others: BTreeMap<(I, I), Instant>,
+    heard: BTreeMap<(u64, I, I), (u64, Instant)>,
 }
 
 impl<I> Default for LeaseBacked<I> {
     fn default() -> Self {
-        let (pings, others) = (BTreeMap::new(), BTreeMap::new());
-        Self { pings, others }
+        let heard = BTreeMap::new();
+        Self { heard }
     }
 }
 
@@ -40,20 +36,15 @@ impl<M: Machine> Invariant<M> for LeaseBacked<M::Id> {
                 let Some(now) = world.clock_at(to, world.now()) else {
                     return Ok(());
                 };
-                let mut is_other = true;
-                for (group, message) in M::messages(message) {
-                    is_other = false;
-                    if let MessageKind::Ping { .. } = message.kind {
-                        let way = (group, (*from).clone(), (*to).clone());
-                        let heard = self.pings.entry(way).or_insert((message.term, now));
-                        if heard.0 <= message.term {
-                            *heard = (message.term, now);
-                        }
+                let heard = world
+                    .node(to)
+                    .map(|node| node.may_have_heard(from, message));
+                for (group, term) in heard.into_iter().flatten() {
+                    let way = (group, (*from).clone(), (*to).clone());
+                    let heard = self.heard.entry(way).or_insert((term, now));
+                    if heard.0 <= term {
+                        *heard = (term, now);
                     }
-                }
-                if is_other {
-                    let way = ((*from).clone(), (*to).clone());
-                    self.others.insert(way, now);
                 }
                 Ok(())
             }
@@ -78,10 +69,8 @@ impl<I: crate::Id> LeaseBacked<I> {
                     return false;
                 }
                 let way = (shown.group, node.clone(), (*voter).clone());
-                let ping = self.pings.get(&way).filter(|(term, _)| *term == shown.term);
-                let ping = ping.map(|(_, at)| *at);
-                let heard = ping.max(self.others.get(&(way.1, way.2)).copied());
-                let until = heard.and_then(|at| world.time_when(voter, at + timeout));
+                let heard = self.heard.get(&way).filter(|(term, _)| *term == shown.term);
+                let until = heard.and_then(|(_, at)| world.time_when(voter, *at + timeout));
                 until.is_none_or(|until| until < end)
             };
             let membership = &shown.membership;

@@ -6,12 +6,12 @@ use super::{Broken, Event, Invariant};
 use crate::sim::machine::Machine;
 use crate::sim::world::World;
 
-/// Between two times that a node has nothing to say, it sends no peer more than so many messages: two in an election, a
+/// Between two times that a node has nothing to say or something to save, it sends no peer more than so many messages: two in an election, a
 /// request and a reply. In every cluster of [elections](crate::sim::Cluster::elections).
 #[derive(Debug)]
 pub struct OutputsBounded<I> {
     most: usize,
-    /// By sender and receiver, since the sender had nothing to say.
+    /// By sender and receiver, since the sender had nothing to say or to save.
     sent: BTreeMap<(I, I), usize>,
 }
 
@@ -39,7 +39,10 @@ impl<M: Machine> Invariant<M> for OutputsBounded<M::Id> {
                     return Err(format!("{from:?} sends {to:?} {count} messages at a time").into());
                 }
             }
-            Event::Drained { .. } | Event::Crashed { .. } => self.sent.clear(),
+            // While it waits for its disk it takes input, and may answer that after it.
+            Event::Drained { .. } | Event::Crashed { .. } | Event::Saved { .. } => {
+                self.sent.clear();
+            }
             _ => {}
         }
         Ok(())

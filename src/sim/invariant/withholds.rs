@@ -37,13 +37,38 @@ impl<I> Default for Withholds<I> {
 }
 
 impl<I: Id> Withholds<I> {
+    /// A leader of this term was heard, unless its follower is beyond it.
+    fn hears<M: Machine<Id = I>>(
+        &mut self,
+        world: &World<M>,
+        (group, from, to): (u64, &I, &I),
+        term: u64,
+    ) {
+        let mut elections = world.node(to).into_iter().flat_map(Machine::elections);
+        let found = elections.find(|(of, _)| *of == group);
+        let (Some((_, election)), Some(now)) = (found, world.clock_at(to, world.now())) else {
+            return;
+        };
+        let state = election.state();
+        let hard_state = state.hard_state();
+        if state.leader() == Some(from) && hard_state.term() == term {
+            let heard = Heard {
+                leader: from.clone(),
+                at: now,
+                disk: world.disks(to),
+                voted: (hard_state.term(), hard_state.voted_for().cloned()),
+                is_late: world.is_writing(to),
+            };
+            self.heard.insert((group, to.clone()), heard);
+        }
+    }
+
     fn received<M: Machine<Id = I>>(
         &mut self,
         world: &World<M>,
         (group, from, to): (u64, &I, &I),
         message: &Message<I>,
     ) -> Result<(), Broken> {
-        let is_ping = matches!(message.kind, MessageKind::Ping { .. });
         let asks_for_vote = matches!(
             message.kind,
             MessageKind::VoteRequest {
@@ -51,29 +76,12 @@ impl<I: Id> Withholds<I> {
                 ..
             }
         );
-        if !is_ping && !asks_for_vote {
-            return Ok(());
-        }
         let mut elections = world.node(to).into_iter().flat_map(Machine::elections);
         let found = elections.find(|(of, _)| *of == group);
-        let (Some((_, election)), Some(now)) = (found, world.clock_at(to, world.now())) else {
+        let Some((_, election)) = found.filter(|_| asks_for_vote) else {
             return Ok(());
         };
-        let state = election.state();
-        let hard_state = state.hard_state();
-        if is_ping {
-            if state.leader() == Some(from) && hard_state.term() == message.term {
-                let heard = Heard {
-                    leader: from.clone(),
-                    at: now,
-                    disk: world.disks(to),
-                    voted: (hard_state.term(), hard_state.voted_for().cloned()),
-                    is_late: world.is_writing(to),
-                };
-                self.heard.insert((group, to.clone()), heard);
-            }
-            return Ok(());
-        }
+        let hard_state = election.state().hard_state();
         let voted = (hard_state.term(), hard_state.voted_for().cloned());
         if voted.0 != message.term || voted.1.as_ref() != Some(from) {
             return Ok(());
@@ -98,7 +106,11 @@ impl<I: Id> Withholds<I> {
             return Ok(());
         };
         let mut elections = world.node(voter).into_iter().flat_map(Machine::elections);
-        if elections.any(|(of, election)| of == group && election.state().is_leader_at(now)) {
+        // What its disk has held up, it may have said before the lease was prolonged.
+        let is_late = world.busy_since(voter) < world.now();
+        let holds_lease =
+            elections.any(|(of, election)| of == group && election.state().is_leader_at(now));
+        if holds_lease && !is_late {
             let cause = format!("{voter:?} holds the lease and gives its {what} to {candidate:?}");
             return Err(cause.into());
         }
@@ -129,6 +141,10 @@ impl<M: Machine> Invariant<M> for Withholds<M::Id> {
     fn check(&mut self, event: &Event<'_, M>, world: &World<M>) -> Result<(), Broken> {
         match event {
             Event::Received { from, to, message } => {
+                let heard = world.node(to).map(|node| node.heard(from, message));
+                for (group, term) in heard.into_iter().flatten() {
+                    self.hears(world, (group, from, to), term);
+                }
                 for (group, message) in M::messages(message) {
                     self.received(world, (group, from, to), message)?;
                 }

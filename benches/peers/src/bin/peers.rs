@@ -1,13 +1,13 @@
 //! streamraft and its peers on the same work, in one program and in turns: `benches/peers/run` prints the tables.
 //!
-//! `peers` measures and prints; `peers --write` puts the figures and the plot into the guide too; `peers WORK NAME
-//! NODES` does one thing only, which valgrind counts.
+//! `peers` measures and prints; `peers --write` puts the figures and the plot into the guide too; `peers groups` measures
+//! the groups alone; `peers WORK NAME NODES` does one thing only, which valgrind counts.
 
 use std::error::Error;
 use std::process::ExitCode;
 
 use peers::report::{self, Report};
-use peers::{callgrind, codec, election, growth, instructions, leadership, live};
+use peers::{callgrind, codec, election, groups, growth, instructions, leadership, live};
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -15,9 +15,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     match words.as_slice() {
         [] => compare(false)?,
         ["--write"] => compare(true)?,
+        ["groups"] => groups::compare(&mut Report::default(), None)?,
         [work, name, nodes] if callgrind::repeat(work, name, nodes.parse()?) => {}
         _ => {
-            eprintln!("usage: peers [--write] | peers (round|cold|in|out) NAME NODES");
+            eprintln!("usage: peers [--write] | peers groups | peers (round|cold|in|out) NAME NODES");
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -34,6 +35,8 @@ fn compare(write: bool) -> Result<(), Box<dyn Error>> {
     leadership::compare(&mut report);
     let plot = report::guide("performance-rounds.svg");
     growth::compare(&mut report, write.then_some(&*plot))?;
+    let plot = report::guide("performance-groups.svg");
+    groups::compare(&mut report, write.then_some(&*plot))?;
     report.close();
     if write {
         report.write(&report::conditions(&load))?;

@@ -14,7 +14,9 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use streamraft::codec::{CodecError, Hello, HelloCodec, MessageCodec, WIRE_VERSION};
-use streamraft::{ClusterTag, Id, LogPosition, Membership, Message, MessageKind, NodeId, Stamp};
+use streamraft::{
+    Attachment, Beat, ClusterTag, Id, LogPosition, Membership, Message, MessageKind, NodeId, Stamp,
+};
 use tokio_util::codec::{Decoder, Encoder};
 
 fn id(name: &str) -> NodeId {
@@ -52,6 +54,27 @@ fn message(stamp_term: u64, kind: MessageKind) -> Message {
 fn ping() -> Message {
     let (round, succession) = (1 << 42, Some(1));
     message(1000, MessageKind::Ping { round, succession })
+}
+
+/// Of two machines and no group: no term, no stamp.
+fn of_machine(kind: MessageKind) -> Message {
+    Message::new(0, Stamp::default(), kind).with_cluster(ClusterTag::new("orders"))
+}
+
+fn beat() -> Beat {
+    let mut beat = Beat::new(1 << 42, Some(300), 1 << 35);
+    (beat.detached, beat.news, beat.heard) = (2, vec![5, 300], 1);
+    beat
+}
+
+fn beat_ack() -> Beat {
+    let mut answer = Beat::new(1 << 42, Some(300), 1 << 35);
+    (answer.detached, answer.heard) = (1, 2);
+    answer
+}
+
+fn attachment(detached: u64) -> Attachment {
+    Attachment::new(1 << 42, 300, 301, detached)
 }
 
 /// One message of every kind, by the name of its file in `tests/data/wire/`.
@@ -95,6 +118,16 @@ fn golden_messages() -> Vec<(&'static str, Message)> {
             ),
         ),
         ("timeout_now", message(1000, MessageKind::TimeoutNow)),
+        ("beat", of_machine(MessageKind::Beat(beat().into()))),
+        (
+            "beat_ack",
+            of_machine(MessageKind::BeatAck(beat_ack().into())),
+        ),
+        ("attach", message(1000, MessageKind::Attach(attachment(2)))),
+        (
+            "attached",
+            message(1000, MessageKind::Attached(attachment(1))),
+        ),
         ("membership", ping().with_membership(membership.into())),
     ]
 }
@@ -146,6 +179,30 @@ fn every_golden_file_is_looked_at() {
 #[test]
 fn a_heartbeat_takes_at_most_24_bytes() {
     assert!(encoded(&ping()).len() <= 24, "{}", encoded(&ping()).len());
+}
+
+/// It stands for the heartbeats of any number of groups.
+#[test]
+fn a_beat_without_news_takes_at_most_50_bytes() {
+    // As sessions are: drawn at random. Rounds: a year of microseconds.
+    let mut beat = Beat::new(u64::MAX - 1, Some(u64::MAX), 31_536_000_000_000);
+    (beat.detached, beat.heard) = (1 << 20, 1 << 20);
+    for kind in [
+        MessageKind::Beat(beat.clone().into()),
+        MessageKind::BeatAck(beat.into()),
+    ] {
+        let len = encoded(&of_machine(kind)).len();
+        assert!(len <= 50, "{len}");
+    }
+}
+
+/// The most that waits to be told before a session begins anew.
+#[test]
+fn the_longest_news_fit_into_a_frame() {
+    let mut beat = beat();
+    beat.news = (0..=8_192).map(|number| (1 << 42) + number).collect();
+    let long = of_machine(MessageKind::Beat(beat.into()));
+    assert_eq!(decoded(&encoded(&long)).unwrap(), Some(long));
 }
 
 #[test]
@@ -369,6 +426,18 @@ fn no_single_wrong_byte_does_harm() {
 
 #[test]
 fn a_list_that_announces_more_than_there_is_takes_no_memory() {
+    // A beat of a session, to nobody yet, that has ended some, and 2^60 numbers of whom none comes.
+    let mut announced = payload(&[0, 7, 1, 0, 1, 1]);
+    announced.extend([0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10]);
+    let bytes = framed(&announced);
+    let memory = measure(|| {
+        assert!(matches!(
+            decoded::<u64>(&bytes),
+            Err(CodecError::Malformed { .. })
+        ));
+    });
+    assert!(memory.bytes_total < 512, "{memory:?}");
+
     // Some membership, its stamp, then 2^60 voters of whom none comes.
     let mut announced = payload(&[1, 7, 1]);
     announced.extend([0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10]);
@@ -449,7 +518,30 @@ fn kinds<I: Id>(
             }
         }),
         Just(MessageKind::TimeoutNow),
+        beats().prop_map(|beat| MessageKind::Beat(beat.into())),
+        beats().prop_map(|beat| MessageKind::BeatAck(beat.into())),
+        attachments().prop_map(MessageKind::Attach),
+        attachments().prop_map(MessageKind::Attached),
     ]
+}
+
+fn beats() -> impl Strategy<Value = Beat> {
+    let numbers = (
+        any::<[u64; 4]>(),
+        any::<Option<u64>>(),
+        vec(any::<u64>(), 0..20),
+    );
+    numbers.prop_map(|([session, round, detached, heard], listener, news)| {
+        let mut beat = Beat::new(session, listener, round);
+        (beat.detached, beat.news, beat.heard) = (detached, news, heard);
+        beat
+    })
+}
+
+fn attachments() -> impl Strategy<Value = Attachment> {
+    any::<[u64; 4]>().prop_map(|[session, listener, number, detached]| {
+        Attachment::new(session, listener, number, detached)
+    })
 }
 
 fn messages<I: Id>(

@@ -139,7 +139,7 @@ impl<K: Id, I: Id> Elections<K, I> {
             .listener
             .is_none_or(|own| link.listener.is_of(beat.session, own));
         if is_to_me {
-            if !link.listener.roll.can_be_heard(beat.heard) {
+            if !link.listener.can_be(beat) {
                 return Err(Drop::Malformed);
             }
             if !link.listener.roll.hear(beat.detached, &beat.news) {
@@ -308,17 +308,29 @@ impl<K: Id, I: Id> Elections<K, I> {
         from: &I,
         answer: Attachment,
     ) -> Result<(), Drop> {
-        let (place, at) = (self.place(key)?, self.link(from)?);
-        let Some(link) = self.links.get(at as usize) else {
+        let at = self.link(from)?;
+        let Some(link) = self.links.get_mut(at as usize) else {
             return Err(Drop::Stranger);
         };
         let is_present = link.speaker.is_of(answer.session, answer.listener)
             // One that was given before this end heard of endings may be among them.
             && answer.detached >= link.speaker.roll.heard();
+        if !is_present {
+            return Err(Drop::Stale);
+        }
+        if link.speaker.roll.group(answer.number).is_none() {
+            // Over here, or never begun: over there it must not go on, or the group would wait for no leader.
+            link.speaker.roll.disown(answer.number);
+            if link.speaker.roll.is_too_long() {
+                self.renew_speaker(at, now);
+            }
+            return Err(Drop::Stale);
+        }
         let from_round = link.speaker.next_round();
+        let place = self.place(key)?;
         let attached = self.group_mut(place).and_then(|group| group.at(at));
         match attached {
-            Some(attached) if is_present && attached.number == answer.number => {
+            Some(attached) if attached.number == answer.number => {
                 if let Stage::Offered { .. } = attached.stage {
                     attached.stage = Stage::Leading { from_round };
                     self.settle(place, now);

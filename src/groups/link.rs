@@ -219,7 +219,8 @@ impl Speaker {
 
     /// Whether a correct machine can have answered this.
     pub(super) fn can_be(&self, answer: &Beat) -> bool {
-        answer.round <= self.round && self.roll.can_be_heard(answer.heard)
+        let is_told = Roll::can_be_told(answer.detached, &answer.news);
+        answer.round <= self.round && is_told && self.roll.can_be_heard(answer.heard)
     }
 }
 
@@ -283,6 +284,11 @@ impl Listener {
     /// Whether it has heard a beat within an election timeout.
     pub(super) fn is_live(&self, now: Instant, election: Duration) -> bool {
         self.heard.is_some_and(|heard| now < heard + election)
+    }
+
+    /// Whether a correct machine can have said this.
+    pub(super) fn can_be(&self, beat: &Beat) -> bool {
+        Roll::can_be_told(beat.detached, &beat.news) && self.roll.can_be_heard(beat.heard)
     }
 
     /// An answer to this round waits to leave.

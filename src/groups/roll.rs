@@ -32,6 +32,14 @@ impl Roll {
         }
     }
 
+    /// Tells the other end that an attachment is over of which this end knows nothing.
+    pub(super) fn disown(&mut self, number: u64) {
+        if !self.news.contains(&number) {
+            self.detached += 1;
+            self.news.push(number);
+        }
+    }
+
     /// Ends an attachment of which the other end told.
     pub(super) fn let_go(&mut self, number: u64) {
         self.attached.remove(&number);
@@ -71,6 +79,11 @@ impl Roll {
     /// Whether the other end can have heard of so many.
     pub(super) fn can_be_heard(&self, heard: u64) -> bool {
         heard <= self.detached
+    }
+
+    /// Whether the other end can have told this: no more than it has ended.
+    pub(super) fn can_be_told(detached: u64, news: &[u64]) -> bool {
+        u64::try_from(news.len()).is_ok_and(|told| told <= detached)
     }
 
     /// The other end has heard of so many.

@@ -9,7 +9,9 @@ use bytes::BytesMut;
 use streamraft::codec::{
     CodecError, DEFAULT_MAX_FRAME_LEN, Hello, HelloCodec, MessageCodec, PayloadCodec,
 };
-use streamraft::{ClusterTag, Id, LogPosition, Membership, Message, MessageKind, NodeId, Stamp};
+use streamraft::{
+    Attachment, Beat, ClusterTag, Id, LogPosition, Membership, Message, MessageKind, NodeId, Stamp,
+};
 use tokio_util::codec::{Decoder, Encoder};
 
 /// The most that decoding may hold, in bytes, for each byte of a frame: an id of two bytes becomes a reference of 16
@@ -70,6 +72,21 @@ enum Kind {
     Ping(u64, Option<u32>),
     Pong(u64, (u64, u64), u64),
     TimeoutNow,
+    Beat(Beats),
+    BeatAck(Beats),
+    Attach([u64; 4]),
+    Attached([u64; 4]),
+}
+
+/// What two machines say for all their groups.
+#[derive(Arbitrary, Debug)]
+struct Beats {
+    session: u64,
+    listener: Option<u64>,
+    round: u64,
+    detached: u64,
+    news: Vec<u64>,
+    heard: u64,
 }
 
 /// Checks everything that this module promises, on what these bytes stand for.
@@ -374,6 +391,10 @@ impl Said {
                 priority,
             },
             Kind::TimeoutNow => MessageKind::TimeoutNow,
+            Kind::Beat(ref beats) => MessageKind::Beat(beats.beat()),
+            Kind::BeatAck(ref beats) => MessageKind::BeatAck(beats.beat()),
+            Kind::Attach(parts) => MessageKind::Attach(attachment(parts)),
+            Kind::Attached(parts) => MessageKind::Attached(attachment(parts)),
         };
         let stamp = Stamp::new(self.stamp.0, self.stamp.1);
         let mut message = Message::new(self.term, stamp, kind);
@@ -388,4 +409,16 @@ impl Said {
         }
         message
     }
+}
+
+impl Beats {
+    fn beat(&self) -> Box<Beat> {
+        let mut beat = Beat::new(self.session, self.listener, self.round);
+        (beat.detached, beat.news, beat.heard) = (self.detached, self.news.clone(), self.heard);
+        Box::new(beat)
+    }
+}
+
+fn attachment([session, listener, number, detached]: [u64; 4]) -> Attachment {
+    Attachment::new(session, listener, number, detached)
 }

@@ -6,8 +6,11 @@
 //! | [`timing`] | Which durations do I set, and what follows from them? |
 //! | [`leadership`] | What may a leader do, until when, and how does it end? |
 //! | [`membership`] | How do the voters change without a log? |
+//! | [`groups`] | How do I hold thousands of elections in one process? |
+//! | [`log`] | How is a log replicated above the election, and what does it promise? |
 //! | [`safety`] | Which claim stands on which rule, function and test? |
 //! | [`simulation`] | How do I test what I build on it, and what was tested here? |
+//! | [`storage`] | Where does the log live on disk, and why there? |
 //! | [`performance`] | What does it cost, beside others? |
 //! | [`recipes`] | How do I ...? |
 
@@ -23,6 +26,16 @@ pub mod leadership {}
 #[doc = include_str!("guide/membership.md")]
 pub mod membership {}
 
+#[doc = include_str!("guide/groups.md")]
+pub mod groups {}
+
+#[cfg_attr(feature = "log", doc = include_str!("guide/log.md"))]
+#[cfg_attr(
+    not(feature = "log"),
+    doc = "The chapter on the replicated log comes with the feature `log`."
+)]
+pub mod log {}
+
 #[doc = include_str!("guide/safety.md")]
 pub mod safety {}
 
@@ -32,6 +45,13 @@ pub mod safety {}
     doc = "The chapter on the simulator comes with the feature `sim`."
 )]
 pub mod simulation {}
+
+#[cfg_attr(feature = "log-disk", doc = include_str!("guide/storage.md"))]
+#[cfg_attr(
+    not(feature = "log-disk"),
+    doc = "The chapter on the log on disk comes with the feature `log-disk`."
+)]
+pub mod storage {}
 
 #[doc = include_str!("guide/performance.md")]
 #[doc = include_str!("guide/performance-rounds.svg")]

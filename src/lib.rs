@@ -134,6 +134,7 @@
     test,
     allow(
         clippy::indexing_slicing,
+        clippy::panic,
         clippy::unwrap_used,
         reason = "a test that fails panics"
     )
@@ -154,6 +155,8 @@ mod membership;
 mod mesh;
 mod message;
 mod node;
+#[cfg(feature = "log")]
+pub mod raft;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod state;

@@ -30,6 +30,8 @@ mod fault;
 mod groups;
 mod host;
 pub mod invariant;
+#[cfg(feature = "log")]
+mod log;
 mod machine;
 mod operate;
 mod post;
@@ -49,6 +51,8 @@ pub use fault::{Fault, Faults, Who};
 pub use groups::{GroupsInput, GroupsMachine};
 pub use host::Shown;
 pub use invariant::{Broken, Event, Invariant};
+#[cfg(feature = "log")]
+pub use log::{Answered, Held, LogInput, LogNode};
 pub use machine::{Boot, Machine, Output, StartError};
 pub use summary::Summary;
 pub use timing::Timing;

@@ -422,6 +422,10 @@ impl<M: Machine> Cluster<M> {
                 Some(Output::Send(to, message)) => self.send(at, &id, &to, message)?,
                 Some(Output::Save(write)) => self.save(at, &id, write)?,
                 Some(Output::Append(write)) => self.append(at, write),
+                None if machine.waits_for_disk() => {
+                    host.look_ahead(now);
+                    return Ok(());
+                }
                 None => {
                     host.busy_since = None;
                     host.look_ahead(now);

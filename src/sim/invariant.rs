@@ -1,35 +1,63 @@
 //! What must hold at every step of a run, whatever fails: one invariant, one file.
 //!
-//! All of them are checked in every [`Cluster`](super::Cluster), under every [`Machine`] that holds elections. Your own are
-//! added by [`Builder::invariant`](super::Builder::invariant).
+//! Those of elections are checked in every [`Cluster`](super::Cluster), under every [`Machine`] that holds elections; those of
+//! logs (feature `log`) in every cluster of logs. Your own are added by [`Builder::invariant`](super::Builder::invariant).
 
+#[cfg(feature = "log")]
+mod applied_alike;
+#[cfg(feature = "log")]
+mod committed_on_quorum;
 mod elected;
+#[cfg(feature = "log")]
+mod leader_append_only;
+#[cfg(feature = "log")]
+mod leader_complete;
 mod leader_stays;
 mod leader_steps_down;
 mod lease_backed;
 mod leases_apart;
+#[cfg(feature = "log")]
+mod log_matching;
+#[cfg(feature = "log")]
+mod log_settles;
 mod newest_membership;
 mod one_leader;
 mod one_vote;
 mod outputs_bounded;
 mod pre_voted;
 mod quorums_overlap;
+#[cfg(feature = "log")]
+mod reads_see_all;
 mod settles;
 mod terms_grow;
 mod withholds;
 mod written_ahead;
 
+#[cfg(feature = "log")]
+pub use applied_alike::AppliedAlike;
+#[cfg(feature = "log")]
+pub use committed_on_quorum::CommittedOnQuorum;
 pub use elected::Elected;
+#[cfg(feature = "log")]
+pub use leader_append_only::LeaderAppendOnly;
+#[cfg(feature = "log")]
+pub use leader_complete::LeaderComplete;
 pub use leader_stays::LeaderStays;
 pub use leader_steps_down::LeaderStepsDown;
 pub use lease_backed::LeaseBacked;
 pub use leases_apart::LeasesApart;
+#[cfg(feature = "log")]
+pub use log_matching::LogMatching;
+#[cfg(feature = "log")]
+pub use log_settles::LogSettles;
 pub use newest_membership::NewestMembership;
 pub use one_leader::OneLeader;
 pub use one_vote::OneVote;
 pub use outputs_bounded::OutputsBounded;
 pub use pre_voted::PreVoted;
 pub use quorums_overlap::QuorumsOverlap;
+#[cfg(feature = "log")]
+pub use reads_see_all::ReadsSeeAll;
 pub use settles::Settles;
 pub use terms_grow::TermsGrow;
 pub use withholds::Withholds;
@@ -160,7 +188,7 @@ impl<M: Machine> fmt::Debug for Event<'_, M> {
     }
 }
 
-/// Every invariant of this module.
+/// Every invariant of elections.
 #[must_use]
 pub fn all<M: Machine>() -> Vec<Box<dyn Invariant<M>>> {
     vec![

@@ -62,6 +62,11 @@ pub trait Machine: Sized {
         let _ = now;
     }
 
+    /// Whether it keeps what it has to say to itself until an [`Append`](Output::Append) is on the disk.
+    fn waits_for_disk(&self) -> bool {
+        false
+    }
+
     /// Puts a write onto a disk.
     fn write(saved: &mut Self::Saved, write: Self::Write);
 

@@ -140,14 +140,16 @@ impl<M: Machine> World<M> {
     #[must_use]
     pub fn is_awake(&self, id: &M::Id) -> bool {
         self.host(id).is_some_and(|host| {
-            host.machine.is_some() && host.writing.is_none() && host.paused_until <= self.now
+            host.machine.is_some() && host.paused_until <= self.now && !self.is_writing(id)
         })
     }
 
     /// Whether a node waits for its disk before it says anything.
     #[must_use]
     pub fn is_writing(&self, id: &M::Id) -> bool {
-        self.host(id).is_some_and(|host| host.writing.is_some())
+        self.host(id).is_some_and(|host| {
+            host.writing.is_some() || host.machine.as_ref().is_some_and(Machine::waits_for_disk)
+        })
     }
 
     /// Since when a node has been at work on what it says next: it was called then, and has had more to say or to save ever

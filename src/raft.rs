@@ -1,0 +1,33 @@
+//! A replicated log, one layer above the election (feature `log`).
+//!
+//! [`Raft`] is the node: a `Stream` and a `Sink`, as [`TinyRaft`](crate::TinyRaft) is. [`Client`] proposes and reads,
+//! [`AppliedStream`] gives the state machine what is committed, a [`LogStore`] keeps it. [`Replication`] is all of it without
+//! clock, I/O and `async`. [The guide](crate::guide::log) says how it works and what it promises.
+
+mod applied;
+mod client;
+mod entry;
+mod error;
+mod feed;
+mod limits;
+mod message;
+mod node;
+mod replication;
+mod store;
+mod tail;
+mod terms;
+mod waiting;
+
+pub use applied::{Applied, AppliedStream};
+pub use client::{Client, ClientCompactError, ClientError};
+pub use entry::{Batch, BatchError, Entries, Entry, EntryKind};
+pub use error::{ProposeError, StartError};
+pub use limits::LogLimits;
+pub use message::{Append, AppendAck, Head, RaftMessage, Refused, SnapshotAck, SnapshotSend};
+pub use node::{Raft, RaftInbound, RaftOutput};
+pub use replication::{CompactError, LogStats, Read, ReadIndex, ReadState, Replication};
+#[cfg(feature = "log-disk")]
+pub use store::{DiskLog, DiskLogError};
+pub use store::{
+    Failure, FailureKind, LogStore, MemoryLog, Recovered, Snapshot, SnapshotPart, Write,
+};

@@ -1,0 +1,239 @@
+//! What the rest of a program asks of a node with a log.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+
+use super::error::ProposeError;
+use super::replication::CompactError;
+use crate::id::{Id, NodeId};
+
+/// How many requests wait for a node to be polled; the others wait to get there.
+const MOST_ASKS: usize = 1_024;
+
+/// What a proposal counts for beyond its bytes.
+const OVERHEAD: usize = 64;
+
+/// What a client asks.
+#[derive(Debug)]
+pub(super) enum Ask<I> {
+    Propose {
+        data: Bytes,
+        room: OwnedSemaphorePermit,
+        reply: oneshot::Sender<Result<Taken, ClientError<I>>>,
+    },
+    Read(oneshot::Sender<Result<u64, ClientError<I>>>),
+    Compact {
+        index: u64,
+        data: Bytes,
+        reply: oneshot::Sender<Result<(), CompactError>>,
+    },
+}
+
+/// A proposal that is committed, and the room that it takes until it is applied.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) index: u64,
+    pub(super) room: OwnedSemaphorePermit,
+}
+
+/// Asks a node: cheap to clone, for any task or thread.
+///
+/// - **Back-pressure.** What all clients of a node have proposed and not seen applied is bounded by
+///   [`LogLimits::unsettled`](super::LogLimits::unsettled) bytes (each proposal counts for 64 more than it has). Beyond it
+///   [`propose`](Self::propose) waits.
+/// - **Applied.** If the node's [`applied`](super::Raft::applied) stream is in use, [`propose`](Self::propose) and
+///   [`read`](Self::read) end when whoever takes entries from it has come back for the one after: so a slow state machine
+///   slows its clients, and nothing else. If it is not, they end when the entry is committed.
+/// - **Cancel safety.** A dropped `propose` may have been taken, and may be committed later. A dropped `read` has done
+///   nothing.
+pub struct Client<I = NodeId> {
+    asks: mpsc::Sender<Ask<I>>,
+    room: Arc<Semaphore>,
+    most: usize,
+    applied: watch::Receiver<Option<u64>>,
+}
+
+impl<I> Clone for Client<I> {
+    fn clone(&self) -> Self {
+        Self {
+            asks: self.asks.clone(),
+            room: Arc::clone(&self.room),
+            most: self.most,
+            applied: self.applied.clone(),
+        }
+    }
+}
+
+impl<I> fmt::Debug for Client<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl<I: Id> Client<I> {
+    /// A client, and where its requests arrive. They may have `room` bytes together, and `most` each.
+    pub(super) fn new(
+        room: u64,
+        most: usize,
+        applied: watch::Receiver<Option<u64>>,
+    ) -> (Self, mpsc::Receiver<Ask<I>>) {
+        let (asks, arriving) = mpsc::channel(MOST_ASKS);
+        let least = most.saturating_add(OVERHEAD);
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        let room = room.max(least).min(Semaphore::MAX_PERMITS);
+        let client = Self {
+            asks,
+            room: Arc::new(Semaphore::new(room)),
+            most,
+            applied,
+        };
+        (client, arriving)
+    }
+
+    /// Proposes an entry. Its index in the log, when it is committed and applied.
+    ///
+    /// # Errors
+    /// [`ClientError::NotTaken`]: nothing has happened. [`ClientError::Unknown`]: leadership was lost meanwhile, and the entry
+    /// may still be committed. [`ClientError::Stopped`]: as that, and the node is gone.
+    pub async fn propose(&self, data: impl Into<Bytes>) -> Result<u64, ClientError<I>> {
+        let data = data.into();
+        let (len, most) = (data.len(), self.most);
+        if len > most {
+            return Err(ProposeError::TooLarge { len, most }.into());
+        }
+        let permits = u32::try_from(len + OVERHEAD).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
+        let room = room.map_err(|_| ClientError::Stopped)?;
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Propose { data, room, reply }).await?;
+        let Taken { index, room } = answer.await.map_err(|_| ClientError::Stopped)??;
+        self.wait_until_applied(index).await;
+        drop(room);
+        Ok(index)
+    }
+
+    /// Waits until this node may answer a read that sees all that was committed before it was asked for: it leads, and its
+    /// state machine has applied what was committed. Up to which index.
+    ///
+    /// Where the lease holds it asks nobody; else one round of messages to a quorum vouches for it.
+    ///
+    /// # Errors
+    /// A node that does not lead, or leads no more: ask the one that does.
+    pub async fn read(&self) -> Result<u64, ClientError<I>> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Ask::Read(reply)).await?;
+        let index = answer.await.map_err(|_| ClientError::Stopped)??;
+        self.wait_until_applied(index).await;
+        Ok(index)
+    }
+
+    /// Keeps a snapshot: what the state machine was when it had applied the entry at this index, which it has, and
+    /// lets the log's beginning go. On any node, leader or not.
+    ///
+    /// # Errors
+    /// [`CompactError`]: nothing has changed. `Busy`: try again later.
+    pub async fn compact(
+        &self,
+        index: u64,
+        data: impl Into<Bytes>,
+    ) -> Result<(), ClientCompactError> {
+        let data = data.into();
+        let (reply, answer) = oneshot::channel();
+        let ask = self.ask(Ask::Compact { index, data, reply }).await;
+        ask.map_err(|_| ClientCompactError::Stopped)?;
+        let answer = answer.await.map_err(|_| ClientCompactError::Stopped)?;
+        answer.map_err(ClientCompactError::Refused)
+    }
+
+    async fn ask(&self, ask: Ask<I>) -> Result<(), ClientError<I>> {
+        let sent = self.asks.send(ask).await;
+        sent.map_err(|_| ClientError::Stopped)
+    }
+
+    async fn wait_until_applied(&self, index: u64) {
+        let mut applied = self.applied.clone();
+        // An error: the node is gone, and what is committed is committed.
+        let _ = applied
+            .wait_for(|applied| applied.is_none_or(|applied| applied >= index))
+            .await;
+    }
+}
+
+/// Why a client did not get what it asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientError<I = NodeId> {
+    /// It was not taken. Nothing has happened.
+    NotTaken(ProposeError<I>),
+    /// The node has lost leadership before it knew the outcome: it may still come to be committed.
+    Unknown {
+        /// Who leads now, as far as the node knows.
+        leader: Option<I>,
+    },
+    /// The node was stopped or dropped. What was proposed may still come to be committed.
+    Stopped,
+}
+
+impl<I> ClientError<I> {
+    /// Who leads, if the node that was asked knows: ask that one.
+    #[must_use]
+    pub fn leader(&self) -> Option<&I> {
+        match self {
+            Self::NotTaken(ProposeError::NotLeader { leader }) | Self::Unknown { leader } => {
+                leader.as_ref()
+            }
+            Self::NotTaken(ProposeError::Transferring { to }) => Some(to),
+            _ => None,
+        }
+    }
+}
+
+impl<I> From<ProposeError<I>> for ClientError<I> {
+    fn from(error: ProposeError<I>) -> Self {
+        Self::NotTaken(error)
+    }
+}
+
+impl<I: fmt::Debug> fmt::Display for ClientError<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotTaken(error) => error.fmt(f),
+            Self::Unknown {
+                leader: Some(leader),
+            } => write!(
+                f,
+                "leadership was lost to {leader:?} before the outcome was known"
+            ),
+            Self::Unknown { leader: None } => {
+                f.write_str("leadership was lost before the outcome was known")
+            }
+            Self::Stopped => f.write_str("the node was stopped"),
+        }
+    }
+}
+
+impl<I: fmt::Debug> std::error::Error for ClientError<I> {}
+
+/// Why a snapshot was not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClientCompactError {
+    /// The node did not take it.
+    Refused(CompactError),
+    /// The node was stopped or dropped.
+    Stopped,
+}
+
+impl fmt::Display for ClientCompactError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(error) => error.fmt(f),
+            Self::Stopped => f.write_str("the node was stopped"),
+        }
+    }
+}
+
+impl std::error::Error for ClientCompactError {}

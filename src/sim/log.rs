@@ -1,0 +1,647 @@
+//! A [`Replication`] as the simulator drives it: with a disk that writes behind and tears, a state machine that takes snapshots,
+//! and a record of all that it ever held, for the invariants.
+
+use std::error::Error;
+use std::hash::{Hash, Hasher};
+use std::iter;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::builder::Builder;
+use super::cluster::Cluster;
+use super::dice::Dice;
+use super::digest::Digest;
+use super::election::{last_wish, random_command};
+use super::invariant::{
+    AppliedAlike, CommittedOnQuorum, LeaderAppendOnly, LeaderComplete, LogMatching, LogSettles,
+    ReadsSeeAll,
+};
+use super::machine::{Boot, Machine, Output, StartError, first_word};
+use crate::election::Election;
+use crate::id::Id;
+use crate::message::{Command, LogPosition, Message, MsgRouter};
+use crate::raft::{
+    Batch, Entry, LogLimits, LogStore, MemoryLog, RaftMessage, Read, ReadIndex, ReadState,
+    Replication, Snapshot, SnapshotPart, Write,
+};
+use crate::state::HardState;
+
+/// What a node of [`Cluster::logs`] is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogInput<I> {
+    /// A command to its election.
+    Command(Command<I>),
+    /// To take so many entries, which are told apart by this number.
+    Propose(u64, u64),
+    /// To read.
+    Read,
+    /// To keep a snapshot of its state and let the log's beginning go.
+    Compact,
+    /// All at once: a command, an entry and a read.
+    All(Command<I>, u64),
+}
+
+/// How long a node's clients pause, so that they take time also where messages take none.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How often they want something, so that a run comes to rest.
+const MOST_SERVED: u32 = 40;
+
+type NextOutput<I> = Output<I, RaftMessage<I>, Write<I>>;
+
+/// An entry that a node holds or held: its position, and a digest of it and of all entries before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Held {
+    /// Its index and its term.
+    pub position: LogPosition,
+    /// Of it, and of all before it.
+    pub digest: u64,
+}
+
+/// A read that was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Answered {
+    /// Which of the node's reads since it started; the first is 1.
+    pub number: u64,
+    /// Up to which index the state had applied that answered it.
+    pub index: u64,
+}
+
+/// A node with a replicated log, and with a state machine that is the digest of all that it has applied.
+#[derive(Debug)]
+pub struct LogNode<I: Id> {
+    raft: Replication<I>,
+    /// What was handed over, durable or not.
+    store: MemoryLog<I>,
+    /// The second part of a torn batch.
+    torn: Option<Write<I>>,
+    /// How many writes are not on the disk yet, and how many of them the flush waits for.
+    writing: usize,
+    flushing: usize,
+    dice: Dice,
+    /// The disk writes the hard state ahead. Else the node itself waits for it.
+    saves_ahead: bool,
+    /// Of how many of a thousand messages a leader takes entries of clients, reads, and a node takes a snapshot.
+    traffic: [u16; 3],
+    /// Until when its clients wait for the next message, and how often they wanted something.
+    idle_until: Option<Instant>,
+    served: u32,
+    /// The digest of everything before the first of `held`, and those that are in the log.
+    base: Held,
+    held: Vec<Held>,
+    /// All that it ever held since it started.
+    history: Vec<Held>,
+    /// All that it has applied since it started. What came with a snapshot is one.
+    applied: Vec<Held>,
+    reads: Vec<(u64, ReadIndex)>,
+    asked: u64,
+    answered: Vec<Answered>,
+    /// What is left to hand over of a snapshot of its own.
+    own: Option<(Snapshot, Bytes, usize)>,
+    /// What should not have happened in it.
+    broken: Option<String>,
+}
+
+impl<I: Id> LogNode<I> {
+    /// A node that starts, with these bounds.
+    ///
+    /// # Errors
+    /// Settings that no node can work with, or a disk that no node has written.
+    pub fn new(boot: &Boot<'_, Self>, limits: LogLimits) -> Result<Self, StartError> {
+        let mut store = boot.saved.clone();
+        let raft = Replication::new(boot.config()?, limits, store.recovered(), boot.now)?;
+        let mut node = Self {
+            raft,
+            torn: None,
+            writing: 0,
+            flushing: 0,
+            dice: Dice::of(boot.seed, [8, 0, 0]),
+            saves_ahead: boot.seed.is_multiple_of(2),
+            traffic: [0; 3],
+            idle_until: None,
+            served: 0,
+            base: Held::default(),
+            held: Vec::new(),
+            history: Vec::new(),
+            applied: Vec::new(),
+            reads: Vec::new(),
+            asked: 0,
+            answered: Vec::new(),
+            own: None,
+            broken: None,
+            store,
+        };
+        node.remember()?;
+        Ok(node)
+    }
+
+    /// Takes in what the disk holds.
+    fn remember(&mut self) -> Result<(), StartError> {
+        if let Some((snapshot, data)) = self.store.snapshot() {
+            let held = state_of(snapshot, data)?;
+            self.base = held;
+            self.applied.push(held);
+        }
+        let base = self.base.position.index;
+        let batches = self.store.batches().to_vec();
+        let entries = batches.iter().flat_map(Batch::entries);
+        for entry in entries.filter(|entry| entry.index > base) {
+            self.hold(&entry);
+        }
+        Ok(())
+    }
+
+    /// The log and its election.
+    #[must_use]
+    pub fn raft(&self) -> &Replication<I> {
+        &self.raft
+    }
+
+    /// All entries that were handed over to its disk since it started, those that were there first. Entries of which only a
+    /// snapshot is left are not among them.
+    #[must_use]
+    pub fn history(&self) -> &[Held] {
+        &self.history
+    }
+
+    /// The entry at this index, if its log has it or its snapshot ends with it.
+    #[must_use]
+    pub fn held(&self, index: u64) -> Option<Held> {
+        let Some(behind) = index.checked_sub(self.base.position.index + 1) else {
+            return Some(self.base).filter(|base| base.position.index == index);
+        };
+        let at = usize::try_from(behind).ok()?;
+        self.held.get(at).copied()
+    }
+
+    /// The index of the last entry before those that [`held`](Self::held) knows.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.base.position.index
+    }
+
+    /// All that it has applied since it started. Of a snapshot, its last entry.
+    #[must_use]
+    pub fn applied(&self) -> &[Held] {
+        &self.applied
+    }
+
+    /// How often it was asked to read since it started.
+    #[must_use]
+    pub fn reads_asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// The reads that it has answered since it started.
+    #[must_use]
+    pub fn reads_answered(&self) -> &[Answered] {
+        &self.answered
+    }
+
+    /// What its disk could not do, or held that no node has written.
+    #[must_use]
+    pub fn broken(&self) -> Option<&str> {
+        self.broken.as_deref()
+    }
+
+    fn last_applied(&self) -> Held {
+        self.applied.last().copied().unwrap_or_default()
+    }
+
+    pub(super) fn last_held(&self) -> Held {
+        self.held.last().copied().unwrap_or(self.base)
+    }
+
+    fn hold(&mut self, entry: &Entry) {
+        let before = self.last_held().digest;
+        let held = before_and(before, entry);
+        self.held.push(held);
+        self.history.push(held);
+    }
+
+    /// Hands something over to the disk.
+    fn hand_over(&mut self, write: &Write<I>) -> Result<(), StartError> {
+        write.hand_to(&mut self.store);
+        match write {
+            Write::Append(batch) => batch.entries().for_each(|entry| self.hold(&entry)),
+            Write::Truncate(last) => {
+                let kept = last.saturating_sub(self.base.position.index);
+                self.held.truncate(usize::try_from(kept)?);
+            }
+            Write::Reset(_) => {
+                if let Some((snapshot, data)) = self.store.snapshot() {
+                    self.base = state_of(snapshot, data)?;
+                }
+                self.held.clear();
+            }
+            Write::Save(_)
+            | Write::Purge(_)
+            | Write::WriteSnapshot(_)
+            | Write::InstallSnapshot(_) => {}
+        }
+        Ok(())
+    }
+
+    /// What follows from the last call: reads, entries to apply, parts of a snapshot. Whether there was anything.
+    fn work(&mut self) -> Result<bool, Box<dyn Error + Send + Sync>> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut has_worked = false;
+        // Of what is being written nothing can be read.
+        while self.writing == 0
+            && let Some(read) = self.raft.poll_read()
+        {
+            match read {
+                Read::Entries { first, max_bytes } => {
+                    let batch = at_once(self.store.poll_read(&mut cx, first, max_bytes))?;
+                    self.raft.entries_read(batch);
+                }
+                Read::Snapshot { offset, max_bytes } => {
+                    let store = &mut self.store;
+                    let data = at_once(store.poll_read_snapshot(&mut cx, offset, max_bytes))?;
+                    self.raft.snapshot_read(offset, data);
+                }
+            }
+            has_worked = true;
+        }
+        self.apply(&mut cx)?;
+        self.answer();
+        self.hand_over_own();
+        Ok(has_worked)
+    }
+
+    fn apply(&mut self, cx: &mut Context<'_>) -> Result<(), Box<dyn Error + Send + Sync>> {
+        while self.last_applied().position.index < self.raft.commit() {
+            let before = self.last_applied();
+            let first = before.position.index + 1;
+            let batch = match self.raft.committed(first, usize::MAX) {
+                Some(batch) => batch,
+                None if first <= self.raft.purged().index => {
+                    // The snapshot that came in place of the entries may wait to be handed over.
+                    let installed = self.store.snapshot();
+                    let Some((snapshot, data)) = installed
+                        .filter(|(snapshot, _)| snapshot.position.index > before.position.index)
+                    else {
+                        return Ok(());
+                    };
+                    let held = state_of(snapshot, data)?;
+                    self.applied.push(held);
+                    continue;
+                }
+                None => {
+                    let batch = at_once(self.store.poll_read(cx, first, usize::MAX))?;
+                    let commit = self.raft.commit();
+                    batch.up_to(commit).ok_or("the store read something else")?
+                }
+            };
+            for entry in batch.entries() {
+                let held = before_and(self.last_applied().digest, &entry);
+                self.applied.push(held);
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self) {
+        let applied = self.last_applied().position.index;
+        let mut waiting = std::mem::take(&mut self.reads);
+        waiting.retain(|(number, read)| match self.raft.read_state(read) {
+            ReadState::Ready if read.index <= applied => {
+                let (number, index) = (*number, read.index);
+                self.answered.push(Answered { number, index });
+                false
+            }
+            ReadState::Lost => false,
+            _ => true,
+        });
+        self.reads = waiting;
+    }
+
+    fn compact(&mut self) {
+        let held = self.last_applied();
+        let is_newer = |snapshot: &Snapshot| snapshot.position.index < held.position.index;
+        if held.position.index > 0 && self.raft.snapshot().is_none_or(is_newer) {
+            let mut data = BytesMut::new();
+            // Longer than a message, so that it takes some.
+            for _ in 0..16 {
+                data.put_u64(held.digest);
+            }
+            let (len, checksum) = (data.len() as u64, crc32fast::hash(&data));
+            let snapshot = Snapshot::new(held.position, len, checksum);
+            self.own = Some((snapshot, data.freeze(), 0));
+        }
+    }
+
+    fn hand_over_own(&mut self) {
+        if let Some((snapshot, data, offset)) = &mut self.own {
+            let end = data.len().min(*offset + 50);
+            let part = SnapshotPart::new(*snapshot, *offset as u64, data.slice(*offset..end));
+            let is_last = end == data.len();
+            *offset = end;
+            if self.raft.compact(&part).is_err() || is_last {
+                self.own = None;
+            }
+        }
+    }
+
+    /// Has clients of its own: after so many of a thousand messages that come to it, it takes entries, reads, and takes a
+    /// snapshot. They want something once a millisecond at most, and some dozens of times in all.
+    #[must_use]
+    pub fn with_clients(mut self, [entries, reads, snapshots]: [u16; 3]) -> Self {
+        self.traffic = [entries, reads, snapshots];
+        self
+    }
+
+    /// What its clients want.
+    fn serve(&mut self, now: Instant) {
+        if self.idle_until.is_some_and(|until| now < until) || self.served >= MOST_SERVED {
+            return;
+        }
+        self.idle_until = now.checked_add(PAUSE);
+        self.served += 1;
+        let [entries, reads, snapshots] = self.traffic;
+        if self.dice.chance(entries) {
+            let (value, count) = (self.dice.up_to(u64::MAX), self.dice.up_to(2) + 1);
+            self.propose(value, count);
+        }
+        if self.dice.chance(reads) {
+            self.read(now);
+        }
+        if self.dice.chance(snapshots) {
+            self.compact();
+        }
+    }
+
+    fn propose(&mut self, value: u64, count: u64) -> bool {
+        (0..count).all(|more| {
+            let len = usize::try_from((value + more) % 40).unwrap_or(0);
+            let mut data = BytesMut::from(&value.wrapping_add(more << 32).to_be_bytes()[..]);
+            data.put_bytes(7, len);
+            self.raft.propose(&data).is_ok()
+        })
+    }
+
+    fn read(&mut self, now: Instant) -> bool {
+        self.asked += 1;
+        match self.raft.read(now) {
+            Ok(read) if self.reads.len() < 64 => {
+                self.reads.push((self.asked, read));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn next_output(&mut self, now: Instant) -> Result<Option<NextOutput<I>>, StartError> {
+        loop {
+            if let Some(write) = self.next_write() {
+                self.hand_over(&write)?;
+                // Written ahead by the disk, or by the node's own waiting for the flush.
+                if matches!(write, Write::Save(_)) && self.saves_ahead {
+                    return Ok(Some(Output::Save(write)));
+                }
+                self.writing += 1;
+                return Ok(Some(Output::Append(write)));
+            }
+            if self.raft.wants_flush() {
+                self.raft.begin_flush(now);
+                self.flushing = self.writing;
+                if self.flushing == 0 {
+                    self.raft.flushed();
+                }
+            }
+            match self.raft.poll_output() {
+                Some(MsgRouter::ToNode(to, message)) => {
+                    return Ok(Some(Output::Send(to, message)));
+                }
+                Some(MsgRouter::ToSelf(_)) => {}
+                None => {
+                    let is_compacting = self.own.is_some();
+                    if !self.work()? && !is_compacting {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next thing to write, some batches in two parts.
+    fn next_write(&mut self) -> Option<Write<I>> {
+        let write = match self.torn.take() {
+            Some(write) => write,
+            None => self.raft.poll_write()?,
+        };
+        if let Write::Append(batch) = &write
+            && batch.len() > 1
+            && self.dice.chance(300)
+        {
+            let middle = batch.first() + self.dice.below(batch.len() - 1) as u64;
+            if let (Some(one), Some(other)) = (batch.up_to(middle), batch.from(middle + 1)) {
+                self.torn = Some(Write::Append(other));
+                return Some(Write::Append(one));
+            }
+        }
+        Some(write)
+    }
+}
+
+impl Default for Held {
+    /// Before the first entry.
+    fn default() -> Self {
+        let position = LogPosition::default();
+        Self {
+            position,
+            digest: 0,
+        }
+    }
+}
+
+/// An entry behind others of this digest.
+fn before_and(before: u64, entry: &Entry) -> Held {
+    let mut digest = Digest::default();
+    digest.note((before, entry));
+    Held {
+        position: LogPosition::new(entry.term, entry.index),
+        digest: digest.finish(),
+    }
+}
+
+/// The state that a snapshot holds.
+fn state_of(snapshot: &Snapshot, data: &Bytes) -> Result<Held, StartError> {
+    if crc32fast::hash(data) != snapshot.checksum || data.len() as u64 != snapshot.len {
+        return Err("a snapshot that is not what its checksum says".into());
+    }
+    let digest = data
+        .first_chunk::<8>()
+        .ok_or("a snapshot without a state")?;
+    Ok(Held {
+        position: snapshot.position,
+        digest: u64::from_be_bytes(*digest),
+    })
+}
+
+/// The store in memory never lets anyone wait.
+fn at_once<T, E: Error + Send + Sync + 'static>(
+    polled: Poll<Result<T, E>>,
+) -> Result<T, Box<dyn Error + Send + Sync>> {
+    match polled {
+        Poll::Ready(result) => Ok(result?),
+        Poll::Pending => Err("a store in memory lets nobody wait".into()),
+    }
+}
+
+impl<I: Id> Machine for LogNode<I> {
+    type Id = I;
+    type Message = RaftMessage<I>;
+    type Input = LogInput<I>;
+    type Write = Write<I>;
+    type Saved = MemoryLog<I>;
+
+    fn receive(&mut self, now: Instant, from: &I, message: RaftMessage<I>) {
+        self.raft.receive(now, from, message);
+        self.serve(now);
+    }
+
+    fn ask(&mut self, now: Instant, input: LogInput<I>) -> bool {
+        match input {
+            LogInput::Command(command) => self.raft.command(now, command).is_ok(),
+            LogInput::Propose(value, count) => self.propose(value, count),
+            LogInput::Read => self.read(now),
+            LogInput::Compact => {
+                self.compact();
+                true
+            }
+            LogInput::All(command, value) => {
+                let taken = self.raft.command(now, command).is_ok();
+                self.read(now) & self.propose(value, 1) & taken
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.raft.handle_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.raft.poll_timeout()
+    }
+
+    fn poll_output(&mut self, now: Instant) -> Option<Output<I, RaftMessage<I>, Write<I>>> {
+        match self.next_output(now) {
+            Ok(output) => output,
+            Err(error) => {
+                self.broken = Some(error.to_string());
+                None
+            }
+        }
+    }
+
+    fn appended(&mut self, _: Instant) {
+        self.writing = self.writing.saturating_sub(1);
+        if self.flushing > 0 {
+            self.flushing -= 1;
+            if self.flushing == 0 {
+                self.raft.flushed();
+            }
+        }
+    }
+
+    fn waits_for_disk(&self) -> bool {
+        !self.raft.is_saved()
+    }
+
+    fn write(saved: &mut MemoryLog<I>, write: Write<I>) {
+        write.hand_to(saved);
+    }
+
+    fn elections(&self) -> impl Iterator<Item = (u64, &Election<I>)> {
+        iter::once((0, self.raft.election()))
+    }
+
+    fn hard_states(saved: &MemoryLog<I>) -> impl Iterator<Item = (u64, &HardState<I>)> {
+        saved
+            .hard_state()
+            .into_iter()
+            .map(|hard_state| (0, hard_state))
+    }
+
+    fn messages(message: &RaftMessage<I>) -> impl Iterator<Item = (u64, &Message<I>)> {
+        let election = match message {
+            RaftMessage::Election(message) => Some(message),
+            _ => None,
+        };
+        election.into_iter().map(|message| (0, message))
+    }
+
+    fn label(message: &RaftMessage<I>) -> String {
+        match message {
+            RaftMessage::Election(message) => <Election<I> as Machine>::label(message),
+            RaftMessage::Append(append) => format!(
+                "Append behind {}.{}, {:?}, commit {}, round {}",
+                append.previous.term,
+                append.previous.index,
+                append.entries,
+                append.commit,
+                append.head.round
+            ),
+            RaftMessage::AppendAck(ack) => format!(
+                "AppendAck {}, round {}, refused {:?}",
+                ack.matched, ack.head.round, ack.refused
+            ),
+            other => first_word(other),
+        }
+    }
+}
+
+/// Bounds so small that all of them are met, others for every start.
+fn small_limits(seed: u64) -> LogLimits {
+    let mut dice = Dice::of(seed, [9, 0, 0]);
+    let mut some = |of: &[u64]| dice.pick(of).copied().unwrap_or_default();
+    LogLimits::default()
+        .message(usize::try_from(some(&[40, 200, 1_000])).unwrap_or(20))
+        .window(some(&[60, 300, 1_000]))
+        .unsettled(some(&[300, 3_000]))
+        .cache(some(&[0, 100, 10_000]))
+        .trailing(some(&[0, 3, 100]))
+}
+
+/// What a cluster of logs is asked at random.
+fn random_input<I: Id>(dice: &mut Dice, ids: &[I]) -> Option<LogInput<I>> {
+    Some(match dice.up_to(9) {
+        0..=4 => LogInput::Propose(dice.up_to(999), dice.up_to(9)),
+        5 => LogInput::Read,
+        6 | 7 => LogInput::Compact,
+        _ => LogInput::Command(random_command(dice, ids)?),
+    })
+}
+
+impl<I: Id> Cluster<LogNode<I>> {
+    /// A cluster of nodes with a replicated log, with clients, and all the invariants of logs. Random runs also propose
+    /// entries, read, take snapshots, change the voters, transfer, resign and change priorities. Every node's bounds are small.
+    pub fn logs(voters: impl IntoIterator<Item = I>) -> Builder<LogNode<I>> {
+        let make = |boot: &Boot<'_, LogNode<I>>| {
+            let mut dice = Dice::of(boot.seed, [10, 0, 0]);
+            let mut some = |of: &[u16]| dice.pick(of).copied().unwrap_or_default();
+            let clients = [
+                some(&[0, 30, 300, 1_000]),
+                some(&[0, 20, 100]),
+                some(&[0, 10, 50]),
+            ];
+            Ok(LogNode::new(boot, small_limits(boot.seed))?.with_clients(clients))
+        };
+        Self::of(voters, make)
+            .inputs(random_input)
+            .last_inputs(|dice, living| Some(LogInput::All(last_wish(dice, living)?, 1_000)))
+            .invariant(LeaderAppendOnly::default)
+            .invariant(LogMatching::default)
+            .invariant(LeaderComplete::default)
+            .invariant(AppliedAlike::default)
+            .invariant(CommittedOnQuorum::default)
+            .invariant(ReadsSeeAll::default)
+            .invariant(LogSettles::default)
+    }
+}

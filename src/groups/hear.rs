@@ -308,7 +308,7 @@ impl<K: Id, I: Id> Elections<K, I> {
         from: &I,
         answer: Attachment,
     ) -> Result<(), Drop> {
-        let at = self.link(from)?;
+        let (place, at) = (self.place(key), self.link(from)?);
         let Some(link) = self.links.get_mut(at as usize) else {
             return Err(Drop::Stranger);
         };
@@ -316,7 +316,7 @@ impl<K: Id, I: Id> Elections<K, I> {
             // One that was given before this end heard of endings may be among them.
             && answer.detached >= link.speaker.roll.heard();
         if !is_present {
-            return Err(Drop::Stale);
+            return Err(place.err().unwrap_or(Drop::Stale));
         }
         if link.speaker.roll.group(answer.number).is_none() {
             // Over here, or never begun: over there it must not go on, or the group would wait for no leader.
@@ -324,10 +324,10 @@ impl<K: Id, I: Id> Elections<K, I> {
             if link.speaker.roll.is_too_long() {
                 self.renew_speaker(at, now);
             }
-            return Err(Drop::Stale);
+            return Err(place.err().unwrap_or(Drop::Stale));
         }
         let from_round = link.speaker.next_round();
-        let place = self.place(key)?;
+        let place = place?;
         let attached = self.group_mut(place).and_then(|group| group.at(at));
         match attached {
             Some(attached) if attached.number == answer.number => {

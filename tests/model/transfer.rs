@@ -34,7 +34,7 @@ fn small() -> Bounds {
 /// Time for an order to lapse, and for the leader to be elected anew after it.
 fn large() -> Bounds {
     Bounds {
-        ticks: 4,
+        ticks: 5,
         sights: vec![
             Sight::Leader,
             Sight::LaterLeader,

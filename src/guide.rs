@@ -55,6 +55,10 @@ pub mod storage {}
 
 #[doc = include_str!("guide/performance.md")]
 #[doc = include_str!("guide/performance-rounds.svg")]
+#[doc = ""]
+#[doc = "A second of many groups: at rest by how many there are, and among 100,000 by how many elect."]
+#[doc = ""]
+#[doc = include_str!("guide/performance-groups.svg")]
 pub mod performance {}
 
 #[doc = include_str!("guide/recipes.md")]

@@ -10,6 +10,7 @@ mod closing;
 mod connecting;
 mod errors;
 mod frames;
+mod groups;
 mod net;
 mod payloads;
 mod peers;

@@ -76,7 +76,7 @@ async fn groups_over_meshes_are_led_and_led_again_when_a_machine_dies() {
         group % 3 + 1 == id
     })
     .await;
-    machines.remove(0);
+    drop(machines.remove(0));
     let before = led.clone();
     let is_led_again = |group: u64, (id, term): (u64, u64)| {
         let (leader, was) = before[&group];

@@ -35,6 +35,14 @@ impl Clocks {
         self.others[node] = [0; MOST_NODES];
         Some(self)
     }
+
+    /// How often this clock may tick before another, that of `still`, has to.
+    pub(crate) fn left(&self, node: usize, still: usize, drift: Drift) -> u8 {
+        match drift {
+            Drift::Any => u8::MAX,
+            Drift::Bounded(most) => most - 1 - self.others[still][node],
+        }
+    }
 }
 
 #[test]

@@ -253,7 +253,7 @@ fn see_leader(before: &World, after: &mut World, was: &Node, node: &Node) {
 }
 
 /// What two messages cannot both be.
-fn clash(one: &Letter, other: &Letter) -> Option<Fault> {
+pub(crate) fn clash(one: &Letter, other: &Letter) -> Option<Fault> {
     if one.message.term != other.message.term {
         return None;
     }

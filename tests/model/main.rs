@@ -10,6 +10,8 @@
 //! any message in flight is delivered, a clock ticks, a timer that is due fires, a node restarts from what it saved, a
 //! leader is given an order.
 //!
+//! `groups.rs` does the same with [`streamraft::Elections`], many elections in one value.
+//!
 //! # What is left out without loss
 //!
 //! - **A message that was sent stays in flight** and may be delivered at any time, again and again, or never. So loss,
@@ -42,6 +44,7 @@ mod bounds;
 mod clocks;
 mod cluster;
 mod election;
+mod groups;
 mod judge;
 mod lease;
 mod letters;

@@ -10,7 +10,7 @@ use streamraft::{
 };
 
 use crate::bounds::Bounds;
-use crate::letters::Letter;
+use crate::letters::{Letter, Standing};
 use crate::tables::Memo;
 use crate::view::{Round, TICK, view};
 
@@ -20,6 +20,12 @@ pub(crate) enum Fault {
     TwoLeaders,
     TwoVotes,
     TwoLeases,
+    /// A lease that a quorum of the voters does not wait for.
+    NotWithheld,
+    /// One end of a link takes a group for attached, and the other neither does nor tells.
+    LeftBehind,
+    /// The two ends of an attachment are of other terms or memberships.
+    GroundsApart,
     TermFell,
     MembershipFell,
     SaidUnsaved,
@@ -120,6 +126,16 @@ impl Node {
     pub(crate) fn walks(&self) -> bool {
         let membership = self.membership();
         self.leads() && (membership.voters != membership.target || !membership.observers.is_empty())
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        Standing {
+            term: self.term(),
+            stamp: self.stamp(),
+            leads: self.leads(),
+            walks: self.walks(),
+            campaign: self.campaign,
+        }
     }
 
     pub(crate) fn is_due(&self) -> bool {
@@ -227,7 +243,7 @@ impl Body {
 }
 
 /// Whether a node may save this over that.
-fn judge_save(old: &HardState<u8>, new: &HardState<u8>, leads: bool) -> Option<Fault> {
+pub(crate) fn judge_save(old: &HardState<u8>, new: &HardState<u8>, leads: bool) -> Option<Fault> {
     let (before, after) = (old.membership(), new.membership());
     let mut all = before.voters.clone();
     all.extend(after.voters.iter().filter(|id| !before.is_voter(id)));
@@ -249,7 +265,12 @@ fn judge_save(old: &HardState<u8>, new: &HardState<u8>, leads: bool) -> Option<F
 }
 
 /// Whether a message says no more than what was saved.
-fn judge_message(disk: &HardState<u8>, me: u8, to: u8, message: &Message<u8>) -> Option<Fault> {
+pub(crate) fn judge_message(
+    disk: &HardState<u8>,
+    me: u8,
+    to: u8,
+    message: &Message<u8>,
+) -> Option<Fault> {
     let saved = disk.membership();
     let known = (message.term, message.stamp) == (disk.term(), saved.stamp());
     // A wish is said as the membership that it would make.

@@ -8,7 +8,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 use crate::bounds::Bounds;
 use crate::cluster::Cluster;
 
-const THREADS: usize = 2;
+pub(crate) const THREADS: usize = 2;
 
 /// Whether the runs are to be large: `STREAMRAFT_MODEL=large`.
 pub(crate) fn is_large() -> bool {
@@ -60,7 +60,7 @@ fn search(bounds: Bounds) -> impl Checker<Cluster> {
 }
 
 /// Two searches at once would take the memory of both.
-fn one_at_a_time() -> MutexGuard<'static, ()> {
+pub(crate) fn one_at_a_time() -> MutexGuard<'static, ()> {
     static RUNNING: Mutex<()> = Mutex::new(());
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }

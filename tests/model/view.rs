@@ -33,12 +33,12 @@ const NOTHING_RARE: &str = "Rare { reply_leader: None, withheld: None, \
 
 /// One value in a `Debug` text.
 #[derive(Debug)]
-enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// A number, a name, a duration.
     Plain(&'a str),
     /// A struct.
     Fields(&'a str, Vec<(&'a str, Value<'a>)>),
-    /// A tuple struct or a list, with the bracket that opens it.
+    /// A tuple struct, a list, a set or a map, with the bracket that opens it. What a key of a map stands for follows it.
     Items(&'a str, char, Vec<Value<'a>>),
 }
 
@@ -52,31 +52,51 @@ pub(crate) struct Round {
 /// The view of a node at `now`, for which an election timeout is this many ticks, and its campaign if it has one.
 pub(crate) fn view(election: &Election<u8>, now: Instant, timeout: i64) -> (String, Option<Round>) {
     let text = format!("{election:?}");
-    let root = Parser { rest: &text }.value();
+    let root = Value::of(&text);
+    let state = election.state();
+    let walks = state.nodes() != state.target() || !state.observers().is_empty();
+    let mut out = String::with_capacity(text.len() / 2);
+    let round = write(&root, nanos(now), timeout, walks, &mut out);
+    (out, round)
+}
+
+/// Writes the view of an election whose `Debug` text this is, and reads its campaign. Whether peers are known to hold a
+/// leader's membership is a part of it if `knows` is set.
+pub(crate) fn write(
+    root: &Value<'_>,
+    now: i128,
+    timeout: i64,
+    knows: bool,
+    out: &mut String,
+) -> Option<Round> {
     let role = root.field("role");
     let campaign = (role.name() == "Candidate").then(|| role.first());
-    let state = election.state();
     let writer = Writer {
         origin: root.field("settings").field("origin").nanos(),
-        nothing_rare: Parser { rest: NOTHING_RARE }.value(),
-        now: Parser {
-            rest: &format!("{now:?}"),
-        }
-        .value()
-        .nanos(),
+        nothing_rare: Value::of(NOTHING_RARE),
+        now,
         timeout,
         leads: role.name() == "Leader",
-        walks: state.nodes() != state.target() || !state.observers().is_empty(),
+        knows,
         campaign: campaign.map(|campaign| campaign.field("stage").name()),
         by_order: campaign.is_some_and(|campaign| campaign.field("transfer").name() == "true"),
     };
-    let mut out = String::with_capacity(text.len() / 2);
-    writer.write(&root, &mut out);
-    let round = campaign.map(|campaign| Round {
+    writer.write(root, out);
+    campaign.map(|campaign| Round {
         number: campaign.field("round").name().parse().expect("a number"),
         asks_for_votes: campaign.field("stage").name() == "Vote",
-    });
-    (out, round)
+    })
+}
+
+/// An instant in nanoseconds, by whatever its clock counts from.
+pub(crate) fn nanos(instant: Instant) -> i128 {
+    Value::of(&format!("{instant:?}")).nanos()
+}
+
+/// Whole ticks until this, rounded up: the first tick at which it has come.
+pub(crate) fn ticks(nanos: i128) -> i64 {
+    let tick = i128::try_from(TICK.as_nanos()).expect("a short time");
+    i64::try_from((nanos + tick - 1).div_euclid(tick)).expect("a short time")
 }
 
 /// How a field is shown.
@@ -100,7 +120,7 @@ struct Writer<'a> {
     nothing_rare: Value<'a>,
     timeout: i64,
     leads: bool,
-    walks: bool,
+    knows: bool,
     campaign: Option<&'a str>,
     by_order: bool,
 }
@@ -132,7 +152,7 @@ impl Writer<'_> {
             ("Peer", "is_there") => self.campaign.is_none() || self.by_order,
             // Says whether a message needs the membership, which all get here (`letters.rs`), and what a leader may
             // build on while a change is under way. Every election and every change begins it anew.
-            ("Peer", "knowledge") => !(self.leads && self.walks),
+            ("Peer", "knowledge") => !(self.leads && self.knows),
             // A leader's, set anew at its election.
             ("Peer", "progress") | ("Rare", "position" | "priority" | "superior_since") => {
                 !self.leads
@@ -192,27 +212,29 @@ impl Writer<'_> {
         let _ = write!(out, "{ticks:?}");
     }
 
-    /// Whole ticks from now until this instant, rounded up: the first tick at which it has come.
     fn ticks(&self, instant: &Value<'_>) -> i64 {
-        let tick = i128::try_from(TICK.as_nanos()).expect("a short time");
         let nanos = match instant {
-            // They begin at one.
-            Value::Items(..) => self.origin - 1 + instant.first().number(),
+            // The number of the origin is one more than half of all.
+            Value::Items(..) => self.origin - (1 << 63) - 1 + instant.first().number(),
             _ => instant.nanos(),
         };
-        let ticks = (nanos - self.now + tick - 1).div_euclid(tick);
-        i64::try_from(ticks).expect("a short time")
+        ticks(nanos - self.now)
     }
 }
 
 impl<'a> Value<'a> {
-    fn name(&self) -> &'a str {
+    /// What a `Debug` text says.
+    pub(crate) fn of(text: &'a str) -> Self {
+        Parser { rest: text }.value()
+    }
+
+    pub(crate) fn name(&self) -> &'a str {
         match self {
             Value::Plain(name) | Value::Fields(name, _) | Value::Items(name, ..) => name,
         }
     }
 
-    fn field(&self, name: &str) -> &Value<'a> {
+    pub(crate) fn field(&self, name: &str) -> &Value<'a> {
         let Value::Fields(_, fields) = self else {
             panic!("no struct: {self:?}");
         };
@@ -221,7 +243,7 @@ impl<'a> Value<'a> {
     }
 
     /// Of an instant, by whatever its clock counts from.
-    fn nanos(&self) -> i128 {
+    pub(crate) fn nanos(&self) -> i128 {
         let part = |name| self.field(name).number();
         part("tv_sec") * 1_000_000_000 + part("tv_nsec")
     }
@@ -230,10 +252,15 @@ impl<'a> Value<'a> {
         self.name().parse().expect("a number")
     }
 
-    fn first(&self) -> &Value<'a> {
+    pub(crate) fn first(&self) -> &Value<'a> {
+        let first = self.items().first();
+        first.unwrap_or_else(|| panic!("nothing in it: {self:?}"))
+    }
+
+    pub(crate) fn items(&self) -> &[Value<'a>] {
         match self {
-            Value::Items(_, _, items) if !items.is_empty() => &items[0],
-            _ => panic!("nothing in it: {self:?}"),
+            Value::Items(_, _, items) => items,
+            _ => &[],
         }
     }
 }
@@ -245,21 +272,24 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn value(&mut self) -> Value<'a> {
-        let end = self.rest.find([' ', ',', '{', '(', '[', '}', ')', ']']);
+        let end = self
+            .rest
+            .find([' ', ',', ':', '{', '(', '[', '}', ')', ']']);
         let name = self.take(end.unwrap_or(self.rest.len()));
-        if self.eat(" {") || self.eat("{") {
+        if self.eat(" {") {
             return self.fields(name);
         }
         let closing = match self.rest.chars().next() {
             Some('(') => ")",
             Some('[') => "]",
+            Some('{') => "}",
             _ => return Value::Plain(name),
         };
         let open = self.take(1).chars().next().expect("just seen");
         let mut items = Vec::new();
         while !self.eat(closing) {
             items.push(self.value());
-            self.eat(", ");
+            let _ = self.eat(", ") || self.eat(": ");
         }
         Value::Items(name, open, items)
     }

@@ -12,11 +12,13 @@ mod feed;
 mod limits;
 mod message;
 mod node;
+mod over;
 mod replication;
 mod store;
 mod tail;
 mod terms;
 mod waiting;
+mod wire;
 
 pub use applied::{Applied, AppliedStream};
 pub use client::{Client, ClientCompactError, ClientError};
@@ -25,6 +27,7 @@ pub use error::{ProposeError, StartError};
 pub use limits::LogLimits;
 pub use message::{Append, AppendAck, Head, RaftMessage, Refused, SnapshotAck, SnapshotSend};
 pub use node::{Raft, RaftInbound, RaftOutput};
+pub use over::RaftOver;
 pub use replication::{CompactError, LogStats, Read, ReadIndex, ReadState, Replication};
 #[cfg(feature = "log-disk")]
 pub use store::{DiskLog, DiskLogError};

@@ -3,10 +3,14 @@
 
 mod coverage;
 mod known_bugs;
+mod loopback;
 mod node;
 mod one;
+mod over;
+
 mod random;
 mod rules;
+mod wire;
 
 #[path = "../../examples/log_in_memory.rs"]
 mod example;

@@ -18,19 +18,19 @@ use crate::ms;
 
 /// What can go wrong with a store.
 #[derive(Debug, Default)]
-struct Trouble {
+pub(crate) struct Trouble {
     /// Flushes do not end.
-    stalls: bool,
+    pub(crate) stalls: bool,
     /// Flushes and reads fail.
-    fails: Option<FailureKind>,
+    pub(crate) fails: Option<FailureKind>,
     flushes: u64,
 }
 
 /// A store in memory that somebody else can trouble.
 #[derive(Debug, Default)]
-struct Troubled {
+pub(crate) struct Troubled {
     log: MemoryLog<u64>,
-    trouble: Rc<RefCell<Trouble>>,
+    pub(crate) trouble: Rc<RefCell<Trouble>>,
 }
 
 impl Troubled {
@@ -110,7 +110,7 @@ impl LogStore<u64> for Troubled {
 
 type Node = Raft<Troubled, u64>;
 
-fn config(id: u64, nodes: u64) -> Config<u64> {
+pub(crate) fn config(id: u64, nodes: u64) -> Config<u64> {
     let config = Config::with_id(id, 1..=nodes).unwrap().bootstrap().seed(id);
     config.election_timeout(ms(150)).heartbeat_interval(ms(40))
 }

@@ -1,6 +1,8 @@
 //! Rules of the log that a random run needs too seldom to prove them.
 
-use streamraft::raft::{Head, MemoryLog, RaftMessage, Snapshot, SnapshotPart, SnapshotSend};
+use streamraft::raft::{
+    Batch, Head, MemoryLog, RaftMessage, Snapshot, SnapshotPart, SnapshotSend, Write,
+};
 use streamraft::{Command, LogPosition};
 
 use crate::ms;
@@ -176,19 +178,62 @@ fn a_snapshot_that_is_not_what_it_says_is_not_taken() {
     );
 }
 
+/// What it hands over to its store for entries that come behind this position.
+fn writes(node: &mut One, previous: LogPosition, batch: Option<Batch>) -> Vec<Write<u64>> {
+    let append = node.append(previous, 0, batch);
+    node.take(2, append);
+    std::iter::from_fn(|| node.raft.poll_write()).collect()
+}
+
+/// Paper figure 2, receiver's rules 3 and 4: "If an existing entry conflicts with a new one (same index but different terms),
+/// delete the existing entry and all that follow it. Append any new entries not already in the log."
 #[test]
-fn entries_that_are_there_are_not_written_again() {
+fn an_older_append_that_comes_late_takes_nothing_from_what_follows() {
     let mut node = One::new(3).follow(2, 5);
     let append = node.append(at(0, 0), 0, entries(1, 5, 4));
+    assert_eq!(acked(&node.receive(2, append)), [4]);
+    for (first, count) in [(1, 1), (1, 4), (2, 2), (4, 1), (5, 0)] {
+        let previous = at(if first == 1 { 0 } else { 5 }, first - 1);
+        let written = writes(&mut node, previous, entries(first, 5, count));
+        assert_eq!(written, [], "{count} from {first}");
+        assert_eq!(
+            (node.raft.last(), node.raft.durable()),
+            (at(5, 4), 4),
+            "{count} from {first}"
+        );
+    }
+    assert_eq!(node.restart().raft.last(), at(5, 4));
+}
+
+/// A crash between the two would lose what was acknowledged.
+#[test]
+fn entries_that_match_are_not_dropped_to_be_written_again() {
+    for first in 1..=4 {
+        let mut node = One::new(3).follow(2, 5);
+        let append = node.append(at(0, 0), 0, entries(1, 5, 4));
+        assert_eq!(acked(&node.receive(2, append)), [4]);
+        let previous = at(if first == 1 { 0 } else { 5 }, first - 1);
+        let written = writes(&mut node, previous, entries(first, 5, 8 - first));
+        let new = entries(1, 5, 7).and_then(|batch| batch.from(5)).unwrap();
+        assert_eq!(written, [Write::Append(new)], "from {first}");
+        assert_eq!((node.raft.last(), node.raft.durable()), (at(5, 7), 4));
+    }
+}
+
+#[test]
+fn what_conflicts_is_dropped_from_the_first_entry_that_does() {
+    let mut node = One::new(3).follow(2, 5);
+    let append = node.append(at(0, 0), 0, entries(1, 5, 3));
     node.receive(2, append);
-    let again = node.append(at(5, 1), 0, entries(2, 5, 2));
-    node.take(2, again);
-    assert_eq!(node.raft.poll_write(), None);
-    assert_eq!(
-        node.raft.last(),
-        at(5, 4),
-        "what is behind them stays (paper figure 2)"
-    );
+    let mut node = node.follow(2, 6);
+    let append = node.append(at(5, 3), 0, entries(4, 6, 4));
+    assert_eq!(acked(&node.receive(2, append)).last(), Some(&7));
+    // Another leader has only entries of term 5.
+    let mut node = node.follow(2, 7);
+    let written = writes(&mut node, at(5, 1), entries(2, 5, 4));
+    let new = entries(4, 5, 2).unwrap();
+    assert_eq!(written, [Write::Truncate(3), Write::Append(new)]);
+    assert_eq!((node.raft.last(), node.raft.durable()), (at(5, 5), 3));
 }
 
 #[test]

@@ -116,7 +116,9 @@
 //! - [`Leadership`] and [`while_leader`](WhileLeaderExt::while_leader): what the rest of a program needs.
 //! - [`Router`] and [`lossy`]: to sockets that may be slow. `codec` (feature `codec`, on by default): messages as bytes.
 //! - [`Election`]: the rules without clock, I/O and runtime.
-//! - [`guide`]: architecture, timing, leadership, membership, safety, recipes.
+//! - [`Groups`]: thousands of elections in one value, with heartbeats that machines share.
+//! - `raft` (feature `log`): a replicated log above the election, in the same shape.
+//! - [`guide`]: architecture, timing, leadership, membership, groups, log, safety, recipes.
 //!
 //! The hard state must survive a restart: [leadership](guide::leadership) says what follows if it does not.
 #![cfg_attr(docsrs, feature(doc_cfg))]

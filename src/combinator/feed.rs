@@ -83,3 +83,26 @@ impl Feed {
         self.holds.load(Ordering::Acquire).then(|| sent + self.span)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The window is between a reader's look at the feed and its look at the rounds, which no test from outside can hit.
+    #[test]
+    fn a_feed_that_has_ended_gives_no_lease_whatever_its_links_answer() {
+        let (since, span) = (Instant::now(), Duration::from_secs(1));
+        let link = Arc::new(Answered::new(since));
+        let feed = Feed::new(3, span, 1, Box::new([(Arc::clone(&link), 5)]));
+        link.set(4);
+        assert_eq!(feed.lease_end(), None, "before its first round");
+        link.set(5);
+        assert_eq!(
+            feed.lease_end(),
+            Some(since + Duration::from_micros(5) + span)
+        );
+        feed.ends();
+        link.set(1_000_000);
+        assert_eq!(feed.lease_end(), None);
+    }
+}

@@ -13,6 +13,7 @@ mod hand;
 mod leadership;
 mod membership;
 mod mistakes;
+mod over;
 mod race;
 mod scale;
 mod turns;

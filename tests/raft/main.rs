@@ -10,6 +10,7 @@ mod over;
 
 mod random;
 mod rules;
+mod slow;
 mod wire;
 
 #[path = "../../examples/log_in_memory.rs"]

@@ -117,14 +117,14 @@ pub(crate) fn config(id: u64, nodes: u64) -> Config<u64> {
 
 /// Nodes that hear each other, and what their owners were told of their stores.
 #[derive(Debug, Default)]
-struct Group {
-    nodes: BTreeMap<u64, Node>,
+pub(crate) struct Group {
+    pub(crate) nodes: BTreeMap<u64, Node>,
     failures: Vec<(u64, FailureKind)>,
     ended: Vec<u64>,
 }
 
 impl Group {
-    fn new(count: u64, limits: LogLimits) -> Self {
+    pub(crate) fn new(count: u64, limits: LogLimits) -> Self {
         let nodes = (1..=count).map(|id| {
             let node = Raft::new(config(id, count), limits, Troubled::default()).unwrap();
             (id, node)
@@ -169,7 +169,7 @@ impl Group {
     }
 
     /// Runs the nodes until something else is done.
-    async fn until<T>(&mut self, other: impl Future<Output = T>) -> T {
+    pub(crate) async fn until<T>(&mut self, other: impl Future<Output = T>) -> T {
         let mut other = std::pin::pin!(other);
         let done = std::future::poll_fn(|cx| {
             self.poll(cx);
@@ -181,17 +181,17 @@ impl Group {
         done.expect("it is done in time")
     }
 
-    async fn run(&mut self, time: Duration) {
+    pub(crate) async fn run(&mut self, time: Duration) {
         self.until(tokio::time::sleep(time)).await;
     }
 
-    fn leader(&self) -> Option<u64> {
+    pub(crate) fn leader(&self) -> Option<u64> {
         let mut nodes = self.nodes.values();
         let leader = nodes.find(|node| node.state().node_type() == NodeType::Leader);
         leader.map(|node| *node.node_id())
     }
 
-    fn client(&self, id: u64) -> Client<u64> {
+    pub(crate) fn client(&self, id: u64) -> Client<u64> {
         self.nodes[&id].client()
     }
 }

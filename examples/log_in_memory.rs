@@ -7,11 +7,12 @@ use std::error::Error;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use streamraft::Config;
 use streamraft::raft::{
-    Applied, AppliedStream, Client, LogLimits, MemoryLog, Raft, RaftInbound, RaftMessage,
-    RaftOutput,
+    Applied, AppliedStream, Client, ClientError, LogLimits, MemoryLog, Raft, RaftInbound,
+    RaftMessage, RaftOutput, Seeker, SessionLimits, Sessions,
 };
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -40,29 +41,22 @@ async fn drive(
     }
 }
 
-/// The state machine: the sum of all numbers that were proposed.
+/// The state machine: the sum of all numbers that were proposed, each once.
 async fn add_up(mut applied: AppliedStream, sum: Rc<Cell<u64>>) {
+    let mut sessions = Sessions::new(SessionLimits::default());
     while let Some(Applied::Entry(entry)) = applied.next().await {
-        sum.set(sum.get() + entry.data.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+        sessions.apply(&entry, |numbers| {
+            sum.set(sum.get() + numbers.iter().map(|byte| u64::from(*byte)).sum::<u64>());
+            Bytes::new()
+        });
     }
 }
 
-/// Proposes to whoever leads, and says who did.
-async fn propose(clients: &BTreeMap<u64, Client<u64>>, number: u8) -> u64 {
-    let mut ask = clients.keys().copied().cycle();
-    let mut leader = None;
-    loop {
-        let id = leader.or_else(|| ask.next()).unwrap_or_default();
-        leader = match clients.get(&id) {
-            Some(client) => match client.propose(vec![number]).await {
-                Ok(_) => return id,
-                // It says who leads, if it knows.
-                Err(error) => error.leader().copied(),
-            },
-            None => None,
-        };
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+/// Those that can be asked.
+type Clients = BTreeMap<u64, Client<u64>>;
+
+fn client(clients: &Clients, id: u64) -> Result<&Client<u64>, ClientError<u64>> {
+    clients.get(&id).ok_or(ClientError::Stopped)
 }
 
 async fn story() -> Result<Vec<u64>, Box<dyn Error>> {
@@ -83,10 +77,15 @@ async fn story() -> Result<Vec<u64>, Box<dyn Error>> {
         let node = tokio::task::spawn_local(drive(raft, inbox, outboxes.clone()));
         nodes.insert(id, node);
     }
-    let mut leader = 0;
+    let mut seeker = Seeker::new(1..=3).ok_or("there are nodes")?;
+    let open = async |id| client(&clients, id)?.session().await;
+    let mut session = seeker.ask(open).await?;
     for number in 1..=100 {
-        leader = propose(&clients, number).await;
+        let request = session.request([number]);
+        let propose = async |id| client(&clients, id)?.propose(&request).await;
+        seeker.ask(propose).await?;
     }
+    let leader = *seeker.target();
     println!(
         "node {leader} leads, and its sum is {}",
         sums[&leader].get()
@@ -96,8 +95,10 @@ async fn story() -> Result<Vec<u64>, Box<dyn Error>> {
     }
     clients.remove(&leader);
     sums.remove(&leader);
-    let next = propose(&clients, 200).await;
-    println!("node {next} leads after it");
+    let request = session.request([200]);
+    let propose = async |id| client(&clients, id)?.propose(&request).await;
+    seeker.ask(propose).await?;
+    println!("node {} leads after it", seeker.target());
     // The other one hears by a heartbeat that it is committed.
     while sums.values().any(|sum| sum.get() != 5_250) {
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -7,9 +7,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use streamraft::codec::Hello;
-use streamraft::raft::{Applied, Client, DiskLog, DiskLogError, LogLimits, Raft, RaftMessage};
+use streamraft::raft::{
+    Applied, Client, ClientError, DiskLog, DiskLogError, LogLimits, Raft, RaftMessage, Seeker,
+    Session, SessionLimits, Sessions,
+};
 use streamraft::{Config, Mesh};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -51,9 +55,13 @@ async fn start(id: u64, others: &BTreeMap<u64, Node>, folder: &Path) -> Result<N
 
     let (machine, log) = watch::channel(Vec::new());
     tokio::spawn(async move {
+        let mut sessions = Sessions::new(SessionLimits::default());
         while let Some(Applied::Entry(entry)) = applied.next().await {
-            let text = String::from_utf8_lossy(&entry.data).into_owned();
-            machine.send_modify(|log| log.push(text));
+            sessions.apply(&entry, |data| {
+                let text = String::from_utf8_lossy(&data).into_owned();
+                machine.send_modify(|log| log.push(text));
+                Bytes::new() // nobody asks for an answer
+            });
         }
     });
     let mut node = raft.over(mesh);
@@ -74,20 +82,22 @@ async fn start(id: u64, others: &BTreeMap<u64, Node>, folder: &Path) -> Result<N
     })
 }
 
-/// Proposes to whoever leads, and says who did. What was in doubt is proposed again, and may be in the log twice.
-async fn propose(nodes: &BTreeMap<u64, Node>, text: String) -> u64 {
-    let mut ask = nodes.keys().copied().cycle();
-    let mut leader = None;
-    loop {
-        let id = leader.take().or_else(|| ask.next()).unwrap_or_default();
-        if let Some(node) = nodes.get(&id) {
-            match node.client.propose(text.clone()).await {
-                Ok(_) => return id,
-                Err(error) => leader = error.leader().copied(),
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+/// Has an order carried out once, by whoever leads.
+async fn order(
+    nodes: &BTreeMap<u64, Node>,
+    seeker: &mut Seeker<u64>,
+    session: &mut Session,
+    number: u64,
+) -> Result<(), Failure> {
+    let request = session.request(format!("order {number}"));
+    let propose = async |id| client(nodes, id)?.propose(&request).await;
+    seeker.ask(propose).await?;
+    Ok(())
+}
+
+fn client(nodes: &BTreeMap<u64, Node>, id: u64) -> Result<&Client<u64>, ClientError<u64>> {
+    let node = nodes.get(&id).ok_or(ClientError::Stopped)?;
+    Ok(&node.client)
 }
 
 /// Waits until all have applied this entry. Their logs are the same.
@@ -109,23 +119,28 @@ async fn story(folder: &Path) -> Result<(), Failure> {
         let node = start(id, &nodes, folder).await?;
         nodes.insert(id, node);
     }
-    let mut leader = 0;
+    let mut seeker = Seeker::new(1..=3).ok_or("there are nodes")?;
+    let open = async |id| client(&nodes, id)?.session().await;
+    let mut session = seeker.ask(open).await?;
     for number in 1..=100 {
-        leader = propose(&nodes, format!("order {number}")).await;
+        order(&nodes, &mut seeker, &mut session, number).await?;
     }
+    let leader = *seeker.target();
     let len = compare(&mut nodes, "order 100").await?;
+    assert_eq!(len, 100, "each once");
     println!("{len} orders are in all three logs; {leader} is killed");
 
     let killed = nodes.remove(&leader).ok_or("it runs")?;
     killed.task.abort();
     let _ = killed.task.await;
     for number in 101..=200 {
-        propose(&nodes, format!("order {number}")).await;
+        order(&nodes, &mut seeker, &mut session, number).await?;
     }
     println!("100 orders later {leader} comes back");
     let back = start(leader, &nodes, folder).await?;
     nodes.insert(leader, back);
     let len = compare(&mut nodes, "order 200").await?;
+    assert_eq!(len, 200, "each once");
     println!("{len} orders are in all three logs, in the same order");
     Ok(())
 }

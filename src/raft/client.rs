@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
 use super::error::ProposeError;
 use super::replication::CompactError;
+use super::session::{Session, SessionStamp};
 use crate::id::{Id, NodeId};
 
 /// How many requests wait for a node to be polled; the others wait to get there.
@@ -47,8 +48,10 @@ pub(super) struct Taken {
 /// - **Applied.** If the node's [`applied`](super::Raft::applied) stream is in use, [`propose`](Self::propose) and
 ///   [`read`](Self::read) end when whoever takes entries from it has come back for the one after: so a slow state machine
 ///   slows its clients, and nothing else. If it is not, they end when the entry is committed.
-/// - **Cancel safety.** A dropped `propose` may have been taken, and may be committed later. A dropped `read` has done
-///   nothing.
+/// - **Cancel safety.** A dropped `propose` may have been taken, and may be committed later; one that waited for room leaves it
+///   to the others. A dropped `read` has done nothing.
+/// - **Again.** An outcome that is not known may be asked for again: with a [`Session`] a command runs once, however often it
+///   is proposed, here and elsewhere. A [`Seeker`](super::Seeker) says whom to ask.
 pub struct Client<I = NodeId> {
     asks: mpsc::Sender<Ask<I>>,
     room: Arc<Semaphore>,
@@ -115,6 +118,15 @@ impl<I: Id> Client<I> {
         Ok(index)
     }
 
+    /// Opens a session, by an entry of the log. It may be used at any node of the cluster.
+    ///
+    /// # Errors
+    /// As [`propose`](Self::propose). Asking again is safe: a session that was opened and is not used makes room for others.
+    pub async fn session(&self) -> Result<Session, ClientError<I>> {
+        let index = self.propose(SessionStamp::open()).await?;
+        Ok(Session::new(index))
+    }
+
     /// Waits until this node may answer a read that sees all that was committed before it was asked for: it leads, and its
     /// state machine has applied what was committed. Up to which index.
     ///
@@ -178,7 +190,8 @@ pub enum ClientError<I = NodeId> {
 }
 
 impl<I> ClientError<I> {
-    /// Who leads, if the node that was asked knows: ask that one.
+    /// Who leads, if the node that was asked knows: ask that one. A [`Seeker`](super::Seeker) does, and takes care that two nodes that
+    /// name each other are not asked in turns.
     #[must_use]
     pub fn leader(&self) -> Option<&I> {
         match self {

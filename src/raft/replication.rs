@@ -168,7 +168,7 @@ impl<I: Id> Replication<I> {
         }
         election.set_position(terms.last());
         Ok(Self {
-            role: Role::Follower(Follow::anew(election.state().term(), None)),
+            role: Role::Follower(Follow::started(election.state().term())),
             election,
             limits,
             cluster,

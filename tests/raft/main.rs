@@ -8,8 +8,11 @@ mod node;
 mod one;
 mod over;
 
+mod queue;
 mod random;
 mod rules;
+mod session_table;
+mod sessions;
 mod slow;
 mod wire;
 

@@ -108,7 +108,7 @@ impl LogStore<u64> for Troubled {
     }
 }
 
-type Node = Raft<Troubled, u64>;
+pub(crate) type Node = Raft<Troubled, u64>;
 
 pub(crate) fn config(id: u64, nodes: u64) -> Config<u64> {
     let config = Config::with_id(id, 1..=nodes).unwrap().bootstrap().seed(id);
@@ -121,6 +121,8 @@ pub(crate) struct Group {
     pub(crate) nodes: BTreeMap<u64, Node>,
     failures: Vec<(u64, FailureKind)>,
     ended: Vec<u64>,
+    /// Who hears nobody.
+    pub(crate) deaf: Option<u64>,
 }
 
 impl Group {
@@ -136,7 +138,7 @@ impl Group {
     }
 
     /// Polls all nodes until none has anything to say, and lets what they say arrive.
-    fn poll(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
         loop {
             let mut letters: Vec<(u64, u64, RaftMessage<u64>)> = Vec::new();
             let ids: Vec<u64> = self.nodes.keys().copied().collect();
@@ -161,7 +163,9 @@ impl Group {
                 return;
             }
             for (from, to, message) in letters {
-                if let Some(node) = self.nodes.get_mut(&to) {
+                if self.deaf != Some(to)
+                    && let Some(node) = self.nodes.get_mut(&to)
+                {
                     node.on_receive(&from, message);
                 }
             }
@@ -382,6 +386,24 @@ async fn a_leader_with_a_full_disk_steps_down_and_comes_back() {
     group.run(ms(500)).await;
     assert_eq!(group.nodes[&1].log().commit(), index, "it has caught up");
     assert_eq!(group.nodes[&1].log().durable(), index);
+}
+
+/// What its leader has told it of the commit is gone with it, and nothing new is proposed.
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_was_started_again_hears_what_is_committed() {
+    let mut group = Group::new(3, LogLimits::default());
+    group.run(ms(100)).await;
+    let client = group.client(1);
+    let index = group.until(client.propose("x")).await.unwrap();
+    group.run(ms(100)).await;
+    let node = group.nodes.remove(&3).unwrap();
+    assert_eq!(node.log().commit(), index);
+    let node = Raft::new(config(3, 3), LogLimits::default(), node.into_store()).unwrap();
+    assert_eq!((node.log().commit(), node.log().durable()), (0, index));
+    group.nodes.insert(3, node);
+    group.run(ms(100)).await;
+    assert_eq!(group.leader(), Some(1), "of the same term");
+    assert_eq!(group.nodes[&3].log().commit(), index);
 }
 
 #[tokio::test(start_paused = true)]

@@ -32,6 +32,14 @@ pub(super) struct Follow {
 }
 
 impl Follow {
+    /// Was started. The leader may have told it before what is committed: it says that it does not know.
+    pub(super) fn started(term: u64) -> Self {
+        Self {
+            owes: true,
+            ..Self::anew(term, None)
+        }
+    }
+
     /// In a newer term. What has arrived of a snapshot may be of use to the new leader too.
     pub(super) fn anew(term: u64, incoming: Option<Incoming>) -> Self {
         Self {

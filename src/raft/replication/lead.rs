@@ -141,7 +141,8 @@ impl<I: Id> Replication<I> {
         }
         let follower = lead.follower(from).ok_or(Ignored::Stranger)?;
         follower.round = follower.round.max(ack.head.round);
-        follower.commit = follower.commit.max(ack.commit);
+        // Less than before if it was started again since then.
+        follower.commit = ack.commit;
         let is_news = follower.on_matched(ack.matched, &self.tail);
         if let Some(refused) = ack.refused {
             follower.on_refused(refused, &self.terms);

@@ -11,6 +11,7 @@ mod entry;
 mod error;
 mod feed;
 mod limits;
+mod mark;
 mod message;
 mod node;
 mod over;
@@ -25,7 +26,7 @@ mod wire;
 
 pub use applied::{Applied, AppliedStream};
 pub use client::{Client, ClientCompactError, ClientError};
-pub use entry::{Batch, BatchError, Entries, Entry, EntryKind};
+pub use entry::{Batch, BatchError, Entries, Entry, EntryKind, EntryRef};
 pub use error::{ProposeError, StartError};
 pub use limits::LogLimits;
 pub use message::{Append, AppendAck, Head, RaftMessage, Refused, SnapshotAck, SnapshotSend};

@@ -4,9 +4,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::{FusedStream, Stream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::entry::{Batch, Entries, Entry, EntryKind};
+use super::mark::Marker;
 use super::store::SnapshotPart;
 
 /// How many batches wait for the state machine; a batch has no more bytes than a message may have.
@@ -41,18 +42,13 @@ pub struct AppliedStream {
     entries: Option<Entries>,
     /// The index of the newest item that came out, or was passed over.
     taken: u64,
-    applied: watch::Sender<Option<u64>>,
+    applied: Marker,
     has_ended: bool,
 }
 
 impl AppliedStream {
     /// Entries behind this index.
-    pub(super) fn new(
-        feed: mpsc::Receiver<Feed>,
-        from: u64,
-        applied: watch::Sender<Option<u64>>,
-    ) -> Self {
-        applied.send_replace(Some(from));
+    pub(super) fn new(feed: mpsc::Receiver<Feed>, from: u64, applied: Marker) -> Self {
         Self {
             feed,
             entries: None,
@@ -60,15 +56,6 @@ impl AppliedStream {
             applied,
             has_ended: false,
         }
-    }
-
-    /// What came out was applied.
-    fn confirm(&self) {
-        self.applied.send_if_modified(|applied| {
-            let is_news = *applied != Some(self.taken);
-            *applied = Some(self.taken);
-            is_news
-        });
     }
 
     /// The next entry that was proposed, of those that are here.
@@ -90,11 +77,12 @@ impl Stream for AppliedStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Applied>> {
         let this = &mut *self;
         loop {
-            this.confirm();
+            // What came out was applied.
+            this.applied.set(this.taken);
             if let Some(entry) = this.next_entry() {
                 return Poll::Ready(Some(Applied::Entry(entry)));
             }
-            this.confirm();
+            this.applied.set(this.taken);
             match ready!(this.feed.poll_recv(cx)) {
                 Some(Feed::Batch(batch)) => this.entries = Some(batch.entries()),
                 Some(Feed::Part(part)) => {
@@ -115,14 +103,5 @@ impl Stream for AppliedStream {
 impl FusedStream for AppliedStream {
     fn is_terminated(&self) -> bool {
         self.has_ended
-    }
-}
-
-impl Drop for AppliedStream {
-    /// Nobody waits any more for what this one has not applied, unless another one has taken its place.
-    fn drop(&mut self) {
-        if !self.feed.is_closed() {
-            self.applied.send_replace(None);
-        }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::error::ProposeError;
 use super::replication::CompactError;
@@ -22,8 +22,9 @@ const OVERHEAD: usize = 64;
 pub(super) enum Ask<I> {
     Propose {
         data: Bytes,
+        /// What it takes of the room of all, until it is applied.
         room: OwnedSemaphorePermit,
-        reply: oneshot::Sender<Result<Taken, ClientError<I>>>,
+        reply: oneshot::Sender<Result<u64, ClientError<I>>>,
     },
     Read(oneshot::Sender<Result<u64, ClientError<I>>>),
     Compact {
@@ -31,13 +32,6 @@ pub(super) enum Ask<I> {
         data: Bytes,
         reply: oneshot::Sender<Result<(), CompactError>>,
     },
-}
-
-/// A proposal that is committed, and the room that it takes until it is applied.
-#[derive(Debug)]
-pub(super) struct Taken {
-    pub(super) index: u64,
-    pub(super) room: OwnedSemaphorePermit,
 }
 
 /// Asks a node: cheap to clone, for any task or thread.
@@ -56,7 +50,6 @@ pub struct Client<I = NodeId> {
     asks: mpsc::Sender<Ask<I>>,
     room: Arc<Semaphore>,
     most: usize,
-    applied: watch::Receiver<Option<u64>>,
 }
 
 impl<I> Clone for Client<I> {
@@ -65,7 +58,6 @@ impl<I> Clone for Client<I> {
             asks: self.asks.clone(),
             room: Arc::clone(&self.room),
             most: self.most,
-            applied: self.applied.clone(),
         }
     }
 }
@@ -78,11 +70,7 @@ impl<I> fmt::Debug for Client<I> {
 
 impl<I: Id> Client<I> {
     /// A client, and where its requests arrive. They may have `room` bytes together, and `most` each.
-    pub(super) fn new(
-        room: u64,
-        most: usize,
-        applied: watch::Receiver<Option<u64>>,
-    ) -> (Self, mpsc::Receiver<Ask<I>>) {
+    pub(super) fn new(room: u64, most: usize) -> (Self, mpsc::Receiver<Ask<I>>) {
         let (asks, arriving) = mpsc::channel(MOST_ASKS);
         let least = most.saturating_add(OVERHEAD);
         let room = usize::try_from(room).unwrap_or(usize::MAX);
@@ -91,7 +79,6 @@ impl<I: Id> Client<I> {
             asks,
             room: Arc::new(Semaphore::new(room)),
             most,
-            applied,
         };
         (client, arriving)
     }
@@ -112,10 +99,7 @@ impl<I: Id> Client<I> {
         let room = room.map_err(|_| ClientError::Stopped)?;
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Propose { data, room, reply }).await?;
-        let Taken { index, room } = answer.await.map_err(|_| ClientError::Stopped)??;
-        self.wait_until_applied(index).await;
-        drop(room);
-        Ok(index)
+        answer.await.map_err(|_| ClientError::Stopped)?
     }
 
     /// Opens a session, by an entry of the log. It may be used at any node of the cluster.
@@ -137,9 +121,7 @@ impl<I: Id> Client<I> {
     pub async fn read(&self) -> Result<u64, ClientError<I>> {
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Read(reply)).await?;
-        let index = answer.await.map_err(|_| ClientError::Stopped)??;
-        self.wait_until_applied(index).await;
-        Ok(index)
+        answer.await.map_err(|_| ClientError::Stopped)?
     }
 
     /// Keeps a snapshot: what the state machine was when it had applied the entry at this index, which it has, and
@@ -163,14 +145,6 @@ impl<I: Id> Client<I> {
     async fn ask(&self, ask: Ask<I>) -> Result<(), ClientError<I>> {
         let sent = self.asks.send(ask).await;
         sent.map_err(|_| ClientError::Stopped)
-    }
-
-    async fn wait_until_applied(&self, index: u64) {
-        let mut applied = self.applied.clone();
-        // An error: the node is gone, and what is committed is committed.
-        let _ = applied
-            .wait_for(|applied| applied.is_none_or(|applied| applied >= index))
-            .await;
     }
 }
 

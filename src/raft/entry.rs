@@ -46,6 +46,20 @@ pub struct Entry {
     pub data: Bytes,
 }
 
+/// An [`Entry`] to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct EntryRef<'a> {
+    /// Its place in the log. The first is 1.
+    pub index: u64,
+    /// The term of the leader that took it.
+    pub term: u64,
+    /// What it is for.
+    pub kind: EntryKind,
+    /// What was proposed.
+    pub data: &'a [u8],
+}
+
 /// Entries of one term that follow each other, in one buffer that nodes, messages and stores share.
 ///
 /// There is at least one. Whatever made it has checked it: a batch that came over the wire or from a disk holds just the
@@ -60,6 +74,13 @@ pub struct Batch {
     /// One record an entry: the length of its data (`u32`, the lowest byte first), its kind (`u8`), its data.
     records: Bytes,
 }
+
+/// How many small batches become one where they are kept: what each takes beside its bytes is more than a short entry has,
+/// and whoever reads them later gets more at a time.
+pub(super) const JOINED: usize = 64;
+
+/// Batches with more bytes than that together stay as they are.
+const MOST_JOINED: usize = 8 << 10;
 
 /// Bytes of a record that are not its data.
 pub(super) const HEADER: usize = 5;
@@ -114,6 +135,16 @@ impl Batch {
         Self::new(first, term, draft.seal(first, term)?.records).ok()
     }
 
+    /// A batch of so many records that were in batches before.
+    pub(super) fn checked(first: u64, term: u64, count: u32, records: Bytes) -> Option<Self> {
+        (count > 0).then_some(Self {
+            first,
+            term,
+            count,
+            records,
+        })
+    }
+
     /// The index of its first entry.
     #[must_use]
     pub fn first(&self) -> u64 {
@@ -151,51 +182,80 @@ impl Batch {
         &self.records
     }
 
+    /// Shows its entries from `first` to `last`, as far as it has them.
+    pub(super) fn show(&self, first: u64, last: u64, mut to: impl FnMut(EntryRef<'_>)) {
+        let (mut index, mut rest) = (self.first, &*self.records);
+        while let Some((kind, data, behind)) = record(rest).filter(|_| index <= last) {
+            if index >= first {
+                let term = self.term;
+                to(EntryRef {
+                    index,
+                    term,
+                    kind,
+                    data,
+                });
+            }
+            (rest, index) = (behind, index + 1);
+        }
+    }
+
     /// Its entries in order.
     #[must_use]
     pub fn entries(&self) -> Entries {
-        Entries {
-            index: self.first,
-            term: self.term,
-            left: self.records.clone(),
-        }
+        self.clone().into_iter()
     }
 
     /// The part that begins with the entry at `first`; none if it ends before that.
     #[must_use]
     pub fn from(&self, first: u64) -> Option<Self> {
+        self.clone().into_from(first)
+    }
+
+    /// The same of a batch that is needed no more: all of it costs nothing.
+    #[inline]
+    pub(super) fn into_from(self, first: u64) -> Option<Self> {
         if first <= self.first {
-            return Some(self.clone());
+            Some(self)
+        } else {
+            self.cut_before(first)
         }
+    }
+
+    fn cut_before(mut self, first: u64) -> Option<Self> {
         if first > self.last() {
             return None;
         }
         let skipped = first - self.first;
-        let at = self.offset(skipped);
-        Some(Self {
-            first,
-            count: self.count - u32::try_from(skipped).ok()?,
-            records: self.records.slice(at..),
-            ..*self
-        })
+        self.records.advance(self.offset(skipped));
+        self.first = first;
+        self.count -= u32::try_from(skipped).ok()?;
+        Some(self)
     }
 
     /// The part that ends with the entry at `last`; none if it begins behind that.
     #[must_use]
     pub fn up_to(&self, last: u64) -> Option<Self> {
+        self.clone().into_up_to(last)
+    }
+
+    /// The same of a batch that is needed no more: all of it costs nothing.
+    #[inline]
+    pub(super) fn into_up_to(self, last: u64) -> Option<Self> {
         if last >= self.last() {
-            return Some(self.clone());
+            Some(self)
+        } else {
+            self.cut_behind(last)
         }
+    }
+
+    fn cut_behind(mut self, last: u64) -> Option<Self> {
         if last < self.first {
             return None;
         }
         let kept = last - self.first + 1;
-        let at = self.offset(kept);
-        Some(Self {
-            count: u32::try_from(kept).ok()?,
-            records: self.records.slice(..at),
-            ..*self
-        })
+        self.records.truncate(self.offset(kept));
+        self.count = u32::try_from(kept).ok()?;
+        Some(self)
     }
 
     /// As many of its first entries as have no more bytes than this; one at least.
@@ -217,6 +277,27 @@ impl Batch {
             records: self.records.slice(..at),
             ..*self
         }
+    }
+
+    /// Batches that follow each other as one; none if they are not of one term, or too large to be copied.
+    pub(super) fn joined<'a>(batches: impl Iterator<Item = &'a Self> + Clone) -> Option<Self> {
+        let (first, term) = batches
+            .clone()
+            .next()
+            .map(|batch| (batch.first, batch.term))?;
+        let mut size = 0;
+        for batch in batches.clone() {
+            size += batch.size();
+            if batch.term != term || size > MOST_JOINED {
+                return None;
+            }
+        }
+        let (mut records, mut count) = (BytesMut::with_capacity(size), 0);
+        for batch in batches {
+            records.put_slice(&batch.records);
+            count += batch.count;
+        }
+        Self::checked(first, term, count, records.freeze())
     }
 
     /// Where the record of the entry so many places behind the first begins.
@@ -244,6 +325,20 @@ impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (first, last, term) = (self.first, self.last(), self.term);
         write!(f, "entries {first} to {last} of term {term}")
+    }
+}
+
+impl IntoIterator for Batch {
+    type Item = Entry;
+    type IntoIter = Entries;
+
+    /// Its entries in order.
+    fn into_iter(self) -> Entries {
+        Entries {
+            index: self.first,
+            term: self.term,
+            left: self.records,
+        }
     }
 }
 
@@ -342,6 +437,11 @@ pub(super) struct Draft {
 const CHUNK: usize = 64 << 10;
 
 impl Draft {
+    /// Whether there is room behind what it has, so that nothing has to be moved to make some.
+    pub(super) fn has_room(&self, len: usize) -> bool {
+        self.count == 0 || self.records.capacity() - self.records.len() >= HEADER + len
+    }
+
     pub(super) fn push(&mut self, kind: EntryKind, data: &[u8]) {
         let size = HEADER + data.len();
         if self.records.capacity() - self.records.len() < size {
@@ -367,11 +467,6 @@ impl Draft {
     /// What was pushed, as a batch whose first entry has this index; none if nothing was.
     pub(super) fn seal(&mut self, first: u64, term: u64) -> Option<Batch> {
         let count = std::mem::take(&mut self.count);
-        (count > 0).then(|| Batch {
-            first,
-            term,
-            count,
-            records: self.records.split().freeze(),
-        })
+        Batch::checked(first, term, count, self.records.split().freeze())
     }
 }

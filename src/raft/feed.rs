@@ -2,10 +2,11 @@
 
 use std::task::{Context, Poll, ready};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
 use super::applied::{AppliedStream, Feed, MOST_BATCHES};
+use super::mark::Marker;
 use super::replication::Replication;
 use super::store::{Failure, LogStore, Snapshot, SnapshotPart};
 use crate::id::Id;
@@ -22,7 +23,7 @@ pub(super) struct Feeder {
 
 impl Feeder {
     /// A feeder for what has applied all up to here, and its other end.
-    pub(super) fn new(from: u64, applied: watch::Sender<Option<u64>>) -> (Self, AppliedStream) {
+    pub(super) fn new(from: u64, applied: Marker) -> (Self, AppliedStream) {
         let (to, feed) = mpsc::channel(MOST_BATCHES);
         let feeder = Self {
             to: PollSender::new(to),

@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use futures_core::{FusedStream, Stream};
 use futures_sink::Sink;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::applied::AppliedStream;
 use super::client::{Ask, Client};
 use super::error::StartError;
 use super::feed::{FeedError, Feeder};
 use super::limits::LogLimits;
+use super::mark::Mark;
 use super::message::RaftMessage;
 use super::replication::{Read, Replication};
 use super::store::{Failure, FailureKind, LogStore};
@@ -88,7 +89,7 @@ pub struct Raft<S, I = NodeId> {
     client: Client<I>,
     asks: mpsc::Receiver<Ask<I>>,
     waiting: Waiting<I>,
-    applied: watch::Sender<Option<u64>>,
+    applied: Mark,
     feeder: Option<Feeder>,
     publisher: Publisher<I>,
     alarm: Alarm,
@@ -119,12 +120,7 @@ impl<S: LogStore<I>, I: Id> Raft<S, I> {
             None => config.seed(clock::seed()),
         };
         let core = Replication::new(config, limits, store.recovered(), now())?;
-        let applied = watch::Sender::new(None);
-        let (client, asks) = Client::new(
-            limits.get_unsettled(),
-            limits.get_proposal(),
-            applied.subscribe(),
-        );
+        let (client, asks) = Client::new(limits.get_unsettled(), limits.get_proposal());
         Ok(Self {
             publisher: Publisher::new(core.state(), None),
             core,
@@ -132,7 +128,7 @@ impl<S: LogStore<I>, I: Id> Raft<S, I> {
             client,
             asks,
             waiting: Waiting::new(),
-            applied,
+            applied: Mark::new(),
             feeder: None,
             alarm: Alarm::default(),
             waker: None,
@@ -151,7 +147,7 @@ impl<S: LogStore<I>, I: Id> Raft<S, I> {
     /// The committed entries behind this index, for a state machine that has applied all up to it: 0 for one that is new.
     /// If the log has no more entries that far back, a snapshot comes first. There is one such stream: an older one ends.
     pub fn applied(&mut self, from: u64) -> AppliedStream {
-        let (feeder, stream) = Feeder::new(from, self.applied.clone());
+        let (feeder, stream) = Feeder::new(from, self.applied.begin(from));
         self.feeder = Some(feeder);
         self.wake();
         stream
@@ -246,9 +242,7 @@ impl<S: LogStore<I>, I: Id> Raft<S, I> {
     /// Hands over to the store what is new, and lets it work.
     fn drive_store(&mut self, now: Instant, cx: &mut Context<'_>) -> Result<(), Failure> {
         loop {
-            while let Some(write) = self.core.poll_write() {
-                write.hand_to(&mut self.store);
-            }
+            self.core.write_to(&mut self.store);
             match self.flush {
                 Flush::Idle if !self.core.wants_flush() => break,
                 Flush::Full(until) if now < until => break,
@@ -318,8 +312,15 @@ impl<S: LogStore<I>, I: Id> Raft<S, I> {
             self.core.handle_timeout(now);
         }
         self.take_asks(now, cx);
+        let had_room = self.waiting.has_room();
         let result = self.drive_store(now, cx).and_then(|()| self.feed(cx));
-        self.waiting.tell(&mut self.core);
+        self.core.tell_committed();
+        self.applied.poll_news(cx);
+        self.waiting.tell(&mut self.core, &self.applied);
+        if !had_room && self.waiting.has_room() {
+            // More may have been asked, and nobody would say so.
+            cx.waker().wake_by_ref();
+        }
         self.publisher.keep_up(self.core.state());
         if let Err(failure) = result {
             tracing::error!(node = ?self.core.election().node_id(), %failure, "the store of the log has failed");

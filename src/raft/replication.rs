@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::entry::{Batch, Draft};
+use super::entry::{Batch, Draft, EntryRef};
 use super::error::StartError;
 use super::limits::LogLimits;
 use super::message::{Head, RaftMessage};
-use super::store::{Recovered, Snapshot, Write};
+use super::store::{LogStore, Recovered, Snapshot, Write};
 use super::tail::Tail;
 use super::terms::Terms;
 use crate::config::Config;
@@ -76,8 +76,6 @@ pub struct Replication<I = NodeId> {
     /// The newest of all, in a leader: taken, and told to nobody.
     draft: Draft,
     commit: u64,
-    /// Where the bytes end that are both committed and durable.
-    settled: u64,
     disk: Disk<I>,
     /// The installed snapshot, durable or not.
     snapshot: Option<Snapshot>,
@@ -177,7 +175,6 @@ impl<I: Id> Replication<I> {
             tail: Tail::default(),
             draft: Draft::default(),
             commit: start.index,
-            settled: 0,
             disk,
             snapshot,
             own: None,
@@ -191,30 +188,30 @@ impl<I: Id> Replication<I> {
         if self.election.is_stopped() {
             return;
         }
-        let result = match &message {
-            RaftMessage::Election(_) => Ok(()),
+        let result = match message {
+            RaftMessage::Election(message) => {
+                // Refused only by a stopped node.
+                let _ = self
+                    .election
+                    .handle(now, Inbound::FromNode(from.clone(), message));
+                self.meet();
+                Ok(())
+            }
             RaftMessage::Append(append) => self
                 .admit(append.head)
                 .and_then(|()| self.on_append(now, from, append)),
             RaftMessage::AppendAck(ack) => self
                 .admit(ack.head)
-                .and_then(|()| self.on_append_ack(from, ack)),
+                .and_then(|()| self.on_append_ack(from, &ack)),
             RaftMessage::Snapshot(send) => self
                 .admit(send.head)
-                .and_then(|()| self.on_snapshot(now, from, send)),
+                .and_then(|()| self.on_snapshot(now, from, &send)),
             RaftMessage::SnapshotAck(ack) => self
                 .admit(ack.head)
-                .and_then(|()| self.on_snapshot_ack(from, ack)),
+                .and_then(|()| self.on_snapshot_ack(from, &ack)),
         };
         if let Err(reason) = result {
             self.ignore(from, reason);
-        }
-        if let RaftMessage::Election(message) = message {
-            // Refused only by a stopped node.
-            let _ = self
-                .election
-                .handle(now, Inbound::FromNode(from.clone(), message));
-            self.meet();
         }
     }
 
@@ -266,37 +263,50 @@ impl<I: Id> Replication<I> {
 
     /// The next thing to hand over to the store, until there is none. In the order in which they come.
     pub fn poll_write(&mut self) -> Option<Write<I>> {
-        let write = self.next_write()?;
-        self.disk.is_dirty = true;
-        Some(write)
+        if let Some(write) = self.write_before_entries() {
+            return Some(write);
+        }
+        if let Some(batch) = self.next_entries() {
+            return Some(Write::Append(batch.clone()));
+        }
+        self.write_behind_entries()
     }
 
-    fn next_write(&mut self) -> Option<Write<I>> {
-        let disk = &mut self.disk;
-        // First of all: nothing is durable of a term that is not.
-        if let Some(hard_state) = disk.save(self.election.state().hard_state()) {
-            return Some(Write::Save(hard_state));
+    /// Hands everything over to a store: what a loop over [`poll_write`](Self::poll_write) does, without copies on the way.
+    pub fn write_to(&mut self, store: &mut impl LogStore<I>) {
+        while let Some(write) = self.write_before_entries() {
+            write.hand_to(store);
         }
-        if let Some(part) = disk.part.take() {
-            return Some(Write::WriteSnapshot(part));
+        while let Some(batch) = self.next_entries() {
+            store.append(batch);
         }
-        if let Some(snapshot) = disk.install() {
-            return Some(Write::InstallSnapshot(snapshot));
+        if let Some(write) = self.write_behind_entries() {
+            write.hand_to(store);
         }
-        if let Some(position) = disk.reset.take() {
-            return Some(Write::Reset(position));
-        }
-        if let Some(last) = disk.truncate.take() {
-            return Some(Write::Truncate(last));
-        }
+    }
+
+    fn write_before_entries(&mut self) -> Option<Write<I>> {
+        let hard_state = self.election.state().hard_state();
+        self.disk.next_write(hard_state)
+    }
+
+    /// The next entries to hand over, which count as handed over.
+    fn next_entries(&mut self) -> Option<&Batch> {
         self.seal();
-        if self.disk.handed < self.terms.last().index
-            && let Some((batch, _)) = self.tail.get(self.disk.handed + 1, usize::MAX)
-        {
-            self.disk.handed = batch.last();
-            return Some(Write::Append(batch));
+        let first = self.disk.handed + 1;
+        if first > self.terms.last().index {
+            return None;
         }
-        self.disk.purge.take().map(Write::Purge)
+        let batch = self.tail.beginning_with(first)?;
+        self.disk.handed = batch.last();
+        self.disk.is_dirty = true;
+        Some(batch)
+    }
+
+    fn write_behind_entries(&mut self) -> Option<Write<I>> {
+        let position = self.disk.purge.take()?;
+        self.disk.is_dirty = true;
+        Some(Write::Purge(position))
     }
 
     /// Whether something was handed over that no flush has begun for, and none is under way.
@@ -313,7 +323,9 @@ impl<I: Id> Replication<I> {
     /// The flush that began last is over. Without effect if none is under way.
     pub fn flushed(&mut self) {
         if self.disk.complete() {
-            self.settle();
+            let stable = self.disk.stable;
+            self.tail.join(stable);
+            self.tail.shrink(stable, self.limits.cache);
             self.commit_by_quorum();
         }
     }
@@ -328,6 +340,8 @@ impl<I: Id> Replication<I> {
 
     /// The next thing that must leave the node, until there is none. A state comes out before everything that depends on it,
     /// and what depends on something that must be durable comes when it is.
+    // Never inlined, and what it calls always is: a message is built where the caller wants it, and not moved there.
+    #[inline(never)]
     pub fn poll_output(&mut self) -> Option<MsgRouter<I, RaftMessage<I>>> {
         if !self.is_saved() {
             return None;
@@ -343,11 +357,10 @@ impl<I: Id> Replication<I> {
                 }
             });
         }
-        let (to, message) = match &self.role {
-            Role::Leader(_) => self.next_to_follower()?,
-            Role::Follower(_) => self.next_to_leader()?,
-        };
-        Some(MsgRouter::ToNode(to, message))
+        match &self.role {
+            Role::Leader(_) => self.next_to_follower(),
+            Role::Follower(_) => self.next_to_leader(),
+        }
     }
 
     /// What should be read from the store for a follower; the same until it was [read](Self::entries_read) or is not wanted any
@@ -362,7 +375,8 @@ impl<I: Id> Replication<I> {
             commit: self.commit,
             terms: &self.terms,
             tail: &self.tail,
-            snapshot: self.snapshot.filter(|_| self.disk.has_installed()),
+            snapshot: self.snapshot.as_ref().filter(|_| self.disk.has_installed()),
+            tells: false,
             limits: &self.limits,
         };
         let before = lead.reading.take();
@@ -407,7 +421,42 @@ impl<I: Id> Replication<I> {
             return None;
         }
         let (batch, _) = self.tail.get(first, max_bytes)?;
-        batch.up_to(self.commit)
+        batch.into_up_to(self.commit)
+    }
+
+    /// Shows the committed entries behind this index to a state machine that only looks at them, as far as they are in memory. How
+    /// far it got: behind that, [read](LogStore::poll_read) from the store, if there is more [committed](Self::commit).
+    ///
+    /// ```
+    /// # use std::time::Instant;
+    /// # use streamraft::{Config, raft::{EntryKind, LogLimits, MemoryLog, Recovered, Replication}};
+    /// # let now = Instant::now();
+    /// # let mut node = Replication::new(Config::new("a", ["a"])?, LogLimits::default(), Recovered::default(), now)?;
+    /// # node.handle_timeout(now);
+    /// # let mut store = MemoryLog::new();
+    /// node.propose(b"x = 1")?;
+    /// node.write_to(&mut store);
+    /// node.begin_flush(now);
+    /// node.flushed();
+    /// let mut seen = Vec::new();
+    /// let applied = node.show_committed(0, |entry| {
+    ///     if entry.kind == EntryKind::Proposal {
+    ///         seen.push(entry.data.to_vec());
+    ///     }
+    /// });
+    /// assert_eq!((applied, seen), (node.commit(), vec![b"x = 1".to_vec()]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn show_committed(&self, behind: u64, mut to: impl FnMut(EntryRef<'_>)) -> u64 {
+        let mut shown = behind;
+        while shown < self.commit {
+            let Some(batch) = self.tail.holding(shown + 1) else {
+                break;
+            };
+            batch.show(shown + 1, self.commit, &mut to);
+            shown = batch.last().min(self.commit);
+        }
+        shown
     }
 
     /// Up to which index the log is committed, as far as this node knows.
@@ -538,21 +587,6 @@ impl<I: Id> Replication<I> {
             term: self.election.state().term(),
             round,
         }
-    }
-
-    /// The log is committed up to here.
-    fn commit_up_to(&mut self, index: u64) {
-        self.commit = index;
-        self.settle();
-    }
-
-    /// More is committed, or durable.
-    fn settle(&mut self) {
-        let Self {
-            commit, disk, tail, ..
-        } = self;
-        tail.shrink(disk.stable, self.limits.cache);
-        self.settled = tail.end_of(disk.stable.min(*commit));
     }
 
     #[cold]

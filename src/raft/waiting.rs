@@ -7,8 +7,9 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::oneshot::Sender;
 
-use super::client::{Ask, ClientError, Taken};
+use super::client::{Ask, ClientError};
 use super::error::ProposeError;
+use super::mark::Mark;
 use super::replication::{CompactError, ReadIndex, ReadState, Replication};
 use super::store::{Snapshot, SnapshotPart};
 use crate::id::Id;
@@ -19,7 +20,10 @@ use crate::message::LogPosition;
 #[derive(Debug)]
 pub(super) struct Waiting<I> {
     proposals: VecDeque<Proposal<I>>,
-    reads: VecDeque<(ReadIndex, Reply<u64, I>)>,
+    reads: VecDeque<(ReadIndex, Reply<I>)>,
+    /// Those whose outcome is known, and for which the state machine is waited.
+    committed: VecDeque<Committed<I>>,
+    ready: VecDeque<(u64, Reply<I>)>,
     /// An ask that must wait until there is room for it in the log, or for as long as leadership is handed over.
     held: Option<Ask<I>>,
     /// A snapshot that is handed over part by part.
@@ -27,14 +31,20 @@ pub(super) struct Waiting<I> {
 }
 
 /// To whom a client listens.
-type Reply<T, I> = Sender<Result<T, ClientError<I>>>;
+type Reply<I> = Sender<Result<u64, ClientError<I>>>;
 
 #[derive(Debug)]
 struct Proposal<I> {
     term: u64,
+    committed: Committed<I>,
+}
+
+#[derive(Debug)]
+struct Committed<I> {
     index: u64,
-    room: OwnedSemaphorePermit,
-    reply: Reply<Taken, I>,
+    /// What it takes of the room of all: it goes when it is applied, whether anybody still waits for it or not.
+    _room: OwnedSemaphorePermit,
+    reply: Reply<I>,
 }
 
 #[derive(Debug)]
@@ -53,6 +63,8 @@ impl<I: Id> Waiting<I> {
         Self {
             proposals: VecDeque::new(),
             reads: VecDeque::new(),
+            committed: VecDeque::new(),
+            ready: VecDeque::new(),
             held: None,
             own: None,
         }
@@ -60,7 +72,8 @@ impl<I: Id> Waiting<I> {
 
     /// Whether it can take another ask.
     pub(super) fn has_room(&self) -> bool {
-        self.held.is_none() && self.own.is_none() && self.reads.len() < MOST_READS
+        let reads = self.reads.len() + self.ready.len();
+        self.held.is_none() && self.own.is_none() && reads < MOST_READS
     }
 
     pub(super) fn take(&mut self, core: &mut Replication<I>, now: Instant, ask: Ask<I>) {
@@ -68,12 +81,12 @@ impl<I: Id> Waiting<I> {
             Ask::Propose { data, room, reply } => match core.propose(&data) {
                 Ok(index) => {
                     let term = core.state().term();
-                    self.proposals.push_back(Proposal {
-                        term,
+                    let committed = Committed {
                         index,
-                        room,
+                        _room: room,
                         reply,
-                    });
+                    };
+                    self.proposals.push_back(Proposal { term, committed });
                 }
                 Err(ProposeError::Busy | ProposeError::Transferring { .. }) => {
                     self.held = Some(Ask::Propose { data, room, reply });
@@ -129,31 +142,68 @@ impl<I: Id> Waiting<I> {
         }
     }
 
-    /// Tells those whose fate is known.
-    pub(super) fn tell(&mut self, core: &mut Replication<I>) {
+    /// Tells those whose fate is known, and for whom the state machine was waited long enough.
+    pub(super) fn tell(&mut self, core: &mut Replication<I>, applied: &Mark) {
+        self.settle_proposals(core);
+        self.settle_reads(core);
+        while let Some(wanted) = self.next_to_be_applied() {
+            let index = applied.index();
+            if wanted > index && !applied.want(wanted) {
+                return;
+            }
+            self.tell_up_to(index);
+        }
+    }
+
+    fn next_to_be_applied(&self) -> Option<u64> {
+        let proposal = self.committed.front().map(|first| first.index);
+        let read = self.ready.front().map(|(index, _)| *index);
+        proposal.into_iter().chain(read).min()
+    }
+
+    fn tell_up_to(&mut self, applied: u64) {
+        let is_applied = |first: &Committed<I>| first.index <= applied;
+        while self.committed.front().is_some_and(is_applied)
+            && let Some(Committed { index, reply, .. }) = self.committed.pop_front()
+        {
+            // Who has gone does not want to know.
+            drop(reply.send(Ok(index)));
+        }
+        while self
+            .ready
+            .front()
+            .is_some_and(|(index, _)| *index <= applied)
+            && let Some((index, reply)) = self.ready.pop_front()
+        {
+            drop(reply.send(Ok(index)));
+        }
+    }
+
+    fn settle_proposals(&mut self, core: &Replication<I>) {
         let (term, commit) = (core.state().term(), core.commit());
         let leads = core.state().leader() == Some(core.election().node_id());
         while let Some(first) = self.proposals.front() {
-            let is_over = !(leads && first.term == term);
+            let (index, is_over) = (first.committed.index, !(leads && first.term == term));
             // As long as it leads in that term, what is committed there is this entry and no other.
-            let is_it = !is_over || core.term_at(first.index) == Some(first.term);
-            let is_committed = is_it && first.index <= commit;
+            let is_it = !is_over || core.term_at(index) == Some(first.term);
+            let is_committed = is_it && index <= commit;
             if !(is_over || is_committed) {
                 break;
             }
-            let Some(Proposal {
-                index, room, reply, ..
-            }) = self.proposals.pop_front()
-            else {
+            let Some(Proposal { committed, .. }) = self.proposals.pop_front() else {
                 break;
             };
-            let leader = core.state().leader().cloned();
-            drop(reply.send(if is_committed {
-                Ok(Taken { index, room })
+            if is_committed {
+                self.committed.push_back(committed);
             } else {
-                Err(ClientError::Unknown { leader })
-            }));
+                let leader = core.state().leader().cloned();
+                // Who has gone does not want to know.
+                drop(committed.reply.send(Err(ClientError::Unknown { leader })));
+            }
         }
+    }
+
+    fn settle_reads(&mut self, core: &mut Replication<I>) {
         // They become ready in their order.
         while let Some((read, _)) = self.reads.front() {
             let result = match core.read_state(read) {
@@ -164,14 +214,30 @@ impl<I: Id> Waiting<I> {
                     Err(ProposeError::NotLeader { leader }.into())
                 }
             };
-            if let Some((_, reply)) = self.reads.pop_front() {
-                drop(reply.send(result));
+            let Some((_, reply)) = self.reads.pop_front() else {
+                break;
+            };
+            match result {
+                Ok(index) => self.ready.push_back((index, reply)),
+                Err(error) => drop(reply.send(Err(error))),
             }
         }
     }
 
-    /// The node has ended: nobody is told anything any more.
+    /// The node has ended: nobody is told anything any more, but that what is committed is.
     pub(super) fn clear(&mut self) {
         *self = Self::new();
+    }
+}
+
+impl<I> Drop for Waiting<I> {
+    /// What is committed is committed, whether this node's state machine will apply it or not.
+    fn drop(&mut self) {
+        for committed in self.committed.drain(..) {
+            drop(committed.reply.send(Ok(committed.index)));
+        }
+        for (index, reply) in self.ready.drain(..) {
+            drop(reply.send(Ok(index)));
+        }
     }
 }

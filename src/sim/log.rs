@@ -414,6 +414,7 @@ impl<I: Id> LogNode<I> {
                     self.raft.flushed();
                 }
             }
+            self.raft.tell_committed();
             match self.raft.poll_output() {
                 Some(MsgRouter::ToNode(to, message)) => {
                     return Ok(Some(Output::Send(to, message)));

@@ -7,13 +7,13 @@ mod loopback;
 mod node;
 mod one;
 mod over;
-
 mod queue;
 mod random;
 mod rules;
 mod session_table;
 mod sessions;
 mod slow;
+mod telling;
 mod wire;
 
 #[path = "../../examples/log_in_memory.rs"]

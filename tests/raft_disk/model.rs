@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use streamraft::LogPosition;
-use streamraft::raft::{Batch, Entry, LogStore, MemoryLog, Recovered, Write};
+use streamraft::raft::{Entry, LogStore, MemoryLog, Recovered, Write};
 
 use crate::tools::{Folder, Store, batch, hard_state, parts, snapshot};
 
@@ -167,7 +167,7 @@ impl World {
 
 fn entries(log: &MemoryLog) -> Vec<Entry> {
     let purged = log.purged().index;
-    let entries = log.batches().iter().flat_map(Batch::entries);
+    let entries = log.batches().into_iter().flat_map(|batch| batch.entries());
     entries.filter(|entry| entry.index > purged).collect()
 }
 

@@ -72,9 +72,12 @@ impl Script {
             }
             3 if last > purged + 60 => {
                 let index = self.dice.random_range(purged + 1..=last);
-                let mut batches = self.model.batches().iter();
+                let mut batches = self.model.batches().into_iter();
                 let holds = batches.find(|batch| batch.last() >= index);
-                Write::Purge(LogPosition::new(holds.map_or(0, Batch::term), index))
+                Write::Purge(LogPosition::new(
+                    holds.map_or(0, |batch| batch.term()),
+                    index,
+                ))
             }
             _ => {
                 let count = self.dice.random_range(1..20);

@@ -3,11 +3,12 @@
 //! There is no queue: what waits is one thing of each sort, and the entries between two indices. One flush at a time; what is
 //! handed over meanwhile is part of the next (group commit).
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::id::Id;
 use crate::message::LogPosition;
-use crate::raft::store::{Snapshot, SnapshotPart};
+use crate::raft::store::{Snapshot, SnapshotPart, Write};
 use crate::state::HardState;
 
 #[derive(Clone, Debug)]
@@ -74,9 +75,29 @@ impl<I: Id> Disk<I> {
         }
     }
 
+    /// The next thing to hand over before any entries. First of all the hard state: nothing is durable of a term that is not.
+    pub(super) fn next_write(&mut self, hard_state: &HardState<I>) -> Option<Write<I>> {
+        let write = if let Some(hard_state) = self.save(hard_state) {
+            Write::Save(hard_state)
+        } else if let Some(part) = self.part.take() {
+            Write::WriteSnapshot(part)
+        } else if let Some(snapshot) = self.install.take() {
+            self.installed = Stage::Handed;
+            Write::InstallSnapshot(snapshot)
+        } else if let Some(position) = self.reset.take() {
+            Write::Reset(position)
+        } else if let Some(last) = self.truncate.take() {
+            Write::Truncate(last)
+        } else {
+            return None;
+        };
+        self.is_dirty = true;
+        Some(write)
+    }
+
     /// Takes a hard state to be handed over, unless it was.
-    pub(super) fn save(&mut self, hard_state: &HardState<I>) -> Option<HardState<I>> {
-        if self.saved.as_ref() == Some(hard_state) {
+    fn save(&mut self, hard_state: &HardState<I>) -> Option<HardState<I>> {
+        if self.has_handed(hard_state) {
             return None;
         }
         self.saved = Some(hard_state.clone());
@@ -86,14 +107,18 @@ impl<I: Id> Disk<I> {
 
     /// Whether this hard state is durable.
     pub(super) fn has_saved(&self, hard_state: &HardState<I>) -> bool {
-        self.stage == Stage::Durable && self.saved.as_ref() == Some(hard_state)
+        self.stage == Stage::Durable && self.has_handed(hard_state)
     }
 
-    /// Takes a snapshot to be handed over as the installed one.
-    pub(super) fn install(&mut self) -> Option<Snapshot> {
-        let snapshot = self.install.take()?;
-        self.installed = Stage::Handed;
-        Some(snapshot)
+    /// Whether this hard state is the one that was handed over last. Asked at every step, and most often it is the very same.
+    #[inline]
+    fn has_handed(&self, hard_state: &HardState<I>) -> bool {
+        self.saved.as_ref().is_some_and(|saved| {
+            let is_same = Arc::ptr_eq(saved.membership(), hard_state.membership());
+            saved.term() == hard_state.term()
+                && saved.voted_for() == hard_state.voted_for()
+                && (is_same || saved.membership() == hard_state.membership())
+        })
     }
 
     /// Whether the newest snapshot is installed and durable.

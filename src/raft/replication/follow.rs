@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Ignored, Replication, Role};
 use crate::id::Id;
-use crate::message::LogPosition;
+use crate::message::{LogPosition, MsgRouter};
 use crate::raft::entry::Batch;
 use crate::raft::message::{
     Append, AppendAck, Head, RaftMessage, Refused, SnapshotAck, SnapshotSend,
@@ -56,41 +56,49 @@ impl Follow {
 
 impl<I: Id> Replication<I> {
     /// Takes a leader's entries, or says where the logs may agree.
+    // Inlined, so that the message is not moved.
+    #[inline(always)]
     pub(super) fn on_append(
         &mut self,
         now: Instant,
         from: &I,
-        append: &Append,
+        append: Append,
     ) -> Result<(), Ignored> {
-        self.hear(now, from, append.head)?;
         let Append {
-            previous, entries, ..
+            head,
+            previous,
+            commit,
+            entries,
         } = append;
+        self.hear(now, from, head)?;
+        let has_entries = entries.is_some();
+        let last = entries.as_ref().map_or(previous.index, Batch::last);
         let batch = match entries {
-            Some(batch) => Some(self.check(*previous, batch)?),
+            Some(batch) => self.check(previous, batch)?,
             None => None,
         };
-        let last = entries.as_ref().map_or(previous.index, Batch::last);
-        if previous.index > self.commit && !self.terms.has(*previous) {
-            self.refuse(*previous);
+        if previous.index > self.commit && !self.terms.has(previous) {
+            self.refuse(previous);
             return Ok(());
         }
-        if let Some(batch) = batch.flatten() {
-            self.accept(&batch)?;
+        if let Some(batch) = batch {
+            self.accept(batch)?;
         }
         let Role::Follower(follow) = &mut self.role else {
             return Err(Ignored::Stale);
         };
-        follow.owes = true;
         // Its log goes on from here, without a snapshot.
         follow.incoming = None;
         // What it has committed is the same in every leader's log (leader completeness, paper 5.4.3).
         let verified = last.min(self.terms.last().index);
         follow.verified = follow.verified.max(verified);
         // No further than the logs are known to be the same (scylladb#10578).
-        let commit = append.commit.min(follow.verified);
+        let commit = commit.min(follow.verified);
+        // What only tells what is committed is not answered: a leader that wants to know asks again with its next heartbeat.
+        let only_tells = !has_entries && previous.index == follow.acked && commit > self.commit;
+        follow.owes |= !only_tells;
         if commit > self.commit {
-            self.commit_up_to(commit);
+            self.commit = commit;
         }
         Ok(())
     }
@@ -109,13 +117,13 @@ impl<I: Id> Replication<I> {
     }
 
     /// The part of a batch that is behind what is committed here; an error if no leader has said it.
-    fn check(&self, previous: LogPosition, batch: &Batch) -> Result<Option<Batch>, Ignored> {
+    fn check(&self, previous: LogPosition, batch: Batch) -> Result<Option<Batch>, Ignored> {
         let follows =
             batch.first() == previous.index.saturating_add(1) && batch.term() >= previous.term;
         if !follows || batch.term() > self.election.state().term() {
             return Err(Ignored::Malformed);
         }
-        Ok(batch.from(self.commit + 1))
+        Ok(batch.into_from(self.commit + 1))
     }
 
     fn refuse(&mut self, previous: LogPosition) {
@@ -131,7 +139,7 @@ impl<I: Id> Replication<I> {
     }
 
     /// Takes what is new of a batch, and drops what is not in the leader's log (paper figure 2, receiver's rules 3 and 4).
-    fn accept(&mut self, batch: &Batch) -> Result<(), Ignored> {
+    fn accept(&mut self, batch: Batch) -> Result<(), Ignored> {
         let known = batch.last().min(self.terms.last().index);
         let mut first = known + 1;
         if batch.first() <= known
@@ -141,10 +149,11 @@ impl<I: Id> Replication<I> {
             self.truncate(other - 1);
             first = other;
         }
-        let Some(new) = batch.from(first) else {
+        let Some(new) = batch.into_from(first) else {
             return Ok(());
         };
-        if self.tail.end() - self.tail.end_of(self.disk.stable) >= self.limits.unsettled {
+        let most = self.limits.unsettled.max(1);
+        if self.tail.bytes() >= most && self.tail.bytes_behind(self.disk.stable) >= most {
             // The disk does not keep up. The leader says it again.
             return Err(Ignored::Busy);
         }
@@ -158,12 +167,12 @@ impl<I: Id> Replication<I> {
         self.terms.truncate(last);
         self.tail.truncate(last);
         self.disk.truncate(last);
-        self.settle();
         self.election.set_position(self.terms.last());
     }
 
     /// The answer that the leader waits for. Only what is durable is said to be there (thesis 10.2.1).
-    pub(super) fn next_to_leader(&mut self) -> Option<(I, RaftMessage<I>)> {
+    #[inline(always)]
+    pub(super) fn next_to_leader(&mut self) -> Option<MsgRouter<I, RaftMessage<I>>> {
         let head = self.head();
         let Role::Follower(follow) = &mut self.role else {
             return None;
@@ -184,7 +193,10 @@ impl<I: Id> Replication<I> {
                 commit: self.commit,
                 refused: follow.refused.take(),
             };
-            return Some((leader.clone(), RaftMessage::AppendAck(ack)));
+            return Some(MsgRouter::ToNode(
+                leader.clone(),
+                RaftMessage::AppendAck(ack),
+            ));
         }
         // Parts come one at a time, and the next when this one is on the disk.
         let (snapshot, received) = follow.arrived.take_if(|_| self.disk.is_quiet())?;
@@ -193,7 +205,10 @@ impl<I: Id> Replication<I> {
             snapshot,
             received,
         };
-        Some((leader.clone(), RaftMessage::SnapshotAck(ack)))
+        Some(MsgRouter::ToNode(
+            leader.clone(),
+            RaftMessage::SnapshotAck(ack),
+        ))
     }
 
     /// Takes a part of the leader's snapshot.

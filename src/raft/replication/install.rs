@@ -116,7 +116,7 @@ impl<I: Id> Replication<I> {
             follow.verified = follow.verified.max(position.index);
             follow.owes = true;
         }
-        self.commit_up_to(position.index);
+        self.commit = position.index;
         self.drop_old();
     }
 

@@ -8,6 +8,7 @@ use super::read::Reads;
 use super::{Ignored, Replication, Role};
 use crate::id::Id;
 use crate::membership::Membership;
+use crate::message::MsgRouter;
 use crate::raft::entry::{EntryKind, HEADER, MAX_INDEX};
 use crate::raft::error::ProposeError;
 use crate::raft::message::{AppendAck, RaftMessage, SnapshotAck};
@@ -25,6 +26,8 @@ pub(super) struct Lead<I> {
     is_changing: bool,
     /// Whom to look at first for the next message.
     cursor: usize,
+    /// Followers are told what is committed, even if there is nothing else for them.
+    pub(super) tells: bool,
     pub(super) reads: Reads,
     /// For whom something is being read.
     pub(super) reading: Option<I>,
@@ -43,6 +46,7 @@ impl<I: Id> Replication<I> {
             membership: Arc::new(Membership::none()),
             is_changing: false,
             cursor: 0,
+            tells: false,
             reads: Reads::default(),
             reading: None,
             counts: Vec::new(),
@@ -101,9 +105,7 @@ impl<I: Id> Replication<I> {
         if len > most {
             return Err(ProposeError::TooLarge { len, most });
         }
-        let unsettled = self.tail.end() - self.settled + self.draft.size() as u64;
-        let more = (len + HEADER) as u64;
-        if unsettled > 0 && unsettled + more > self.limits.unsettled {
+        if self.is_full((len + HEADER) as u64) {
             return Err(ProposeError::Busy);
         }
         if self.terms.last().index >= MAX_INDEX - 1 {
@@ -112,8 +114,23 @@ impl<I: Id> Replication<I> {
         Ok(self.take(EntryKind::Proposal, data))
     }
 
+    /// Whether there is no room for so many more bytes until some of what is there is committed and durable.
+    fn is_full(&self, more: u64) -> bool {
+        let (most, draft) = (self.limits.unsettled, self.draft.size() as u64);
+        // Most often there is room beside all that is in memory.
+        if self.tail.bytes() + draft + more <= most {
+            return false;
+        }
+        let settled = self.disk.stable.min(self.commit);
+        let unsettled = self.tail.bytes_behind(settled) + draft;
+        unsettled > 0 && unsettled + more > most
+    }
+
     fn take(&mut self, kind: EntryKind, data: &[u8]) -> u64 {
         let term = self.election.state().term();
+        if !self.draft.has_room(data.len()) {
+            self.seal();
+        }
         self.draft.push(kind, data);
         self.terms.extend(term, 1);
         let last = self.terms.last();
@@ -122,7 +139,14 @@ impl<I: Id> Replication<I> {
     }
 
     /// Makes a batch of all that was taken since the last one.
+    #[inline]
     pub(super) fn seal(&mut self) {
+        if self.draft.len() > 0 {
+            self.seal_draft();
+        }
+    }
+
+    fn seal_draft(&mut self) {
         let last = self.terms.last();
         let first = last.index + 1 - self.draft.len();
         if let Some(batch) = self.draft.seal(first, last.term) {
@@ -171,10 +195,12 @@ impl<I: Id> Replication<I> {
         let Role::Leader(lead) = &mut self.role else {
             return;
         };
-        let by_quorum =
-            lead.by_quorum(self.election.node_id(), stable, |follower| follower.matched);
-        if by_quorum >= lead.first && by_quorum > self.commit {
-            self.commit_up_to(by_quorum);
+        if lead.may_commit(self.commit, stable) {
+            let me = self.election.node_id();
+            let by_quorum = lead.by_quorum(me, stable, |follower| follower.matched);
+            if by_quorum >= lead.first && by_quorum > self.commit {
+                self.commit = by_quorum;
+            }
         }
         self.look_at_change();
     }
@@ -234,7 +260,8 @@ impl<I: Id> Replication<I> {
     }
 
     /// The next message to a follower.
-    pub(super) fn next_to_follower(&mut self) -> Option<(I, RaftMessage<I>)> {
+    #[inline(always)]
+    pub(super) fn next_to_follower(&mut self) -> Option<MsgRouter<I, RaftMessage<I>>> {
         self.seal();
         let head = self.head();
         let Role::Leader(lead) = &mut self.role else {
@@ -246,17 +273,30 @@ impl<I: Id> Replication<I> {
             commit: self.commit,
             terms: &self.terms,
             tail: &self.tail,
-            snapshot: self.snapshot.filter(|_| self.disk.has_installed()),
+            snapshot: self.snapshot.as_ref().filter(|_| self.disk.has_installed()),
+            tells: lead.tells,
             limits: &self.limits,
         };
         while let Some(follower) = lead.followers.get_mut(lead.cursor) {
-            if let Some(message) = follower.next_message(&view) {
-                return Some((follower.id.clone(), message));
+            if follower.may_want(&view)
+                && let Some(message) = follower.next_message(&view)
+            {
+                return Some(MsgRouter::ToNode(follower.id.clone(), message));
             }
             lead.cursor += 1;
         }
         lead.cursor = 0;
+        lead.tells = false;
         None
+    }
+
+    /// What is committed is told at once to followers for whom there is nothing else: to be called when no more is to be
+    /// [proposed](Self::propose) for now. Else they hear of it with the next entries, or with the next heartbeat, and their state
+    /// machines are so much later. It costs one message a follower, which is not answered.
+    pub fn tell_committed(&mut self) {
+        if let Role::Leader(lead) = &mut self.role {
+            lead.tells = true;
+        }
     }
 
     /// Whether anything that depends on the leader's disk has waited for it too long. Then others must lead
@@ -275,6 +315,13 @@ impl<I: Id> Lead<I> {
             .binary_search_by(|follower| follower.id.cmp(id))
             .ok()?;
         self.followers.get_mut(at)
+    }
+
+    /// Whether so many have more than what is committed that they may be a quorum.
+    fn may_commit(&self, commit: u64, mine: u64) -> bool {
+        let has_more = |follower: &&Progress<I>| follower.matched > commit;
+        let others = self.followers.iter().filter(has_more).count();
+        others + usize::from(mine > commit) >= self.membership.quorum()
     }
 
     /// The most that a quorum of the voters has, counting `mine` for this node.

@@ -32,6 +32,8 @@ pub(super) struct Progress<I> {
     answered: u64,
     /// Up to where it knows that the log is committed.
     pub(super) commit: u64,
+    /// Up to where it was told so.
+    told: u64,
     /// The newest round of reads that it has heard.
     pub(super) round: u64,
     /// A heartbeat went out to it: say anew what may have got lost.
@@ -91,7 +93,9 @@ pub(super) struct View<'a> {
     pub(super) commit: u64,
     pub(super) terms: &'a Terms,
     pub(super) tail: &'a Tail,
-    pub(super) snapshot: Option<Snapshot>,
+    pub(super) snapshot: Option<&'a Snapshot>,
+    /// Followers are told what is committed, even if there is nothing else for them.
+    pub(super) tells: bool,
     pub(super) limits: &'a LogLimits,
 }
 
@@ -106,6 +110,7 @@ impl<I> Progress<I> {
             sent: 0,
             answered: 0,
             commit: 0,
+            told: 0,
             round: 0,
             is_due: false,
             marks: [last; 2],
@@ -129,29 +134,41 @@ impl<I> Progress<I> {
         matches!(self.way, Way::Snapshot(_))
     }
 
+    /// Whether there may be a message for it. Most often there is none.
+    #[inline]
+    pub(super) fn may_want(&self, log: &View<'_>) -> bool {
+        self.is_due
+            || self.next <= log.terms.last().index
+            || log.tells && self.told < log.commit
+            || !matches!(self.way, Way::Streaming)
+    }
+
     /// The next message for it; none if it has everything, or must answer first.
+    #[inline(always)]
     pub(super) fn next_message<J>(&mut self, log: &View<'_>) -> Option<RaftMessage<J>> {
         let is_due = std::mem::take(&mut self.is_due);
         if !self.takes_snapshot() && log.terms.term_at(self.next - 1).is_none() {
-            self.way = Way::Snapshot(Sending::of(log.snapshot?));
+            self.way = Way::Snapshot(Sending::of(*log.snapshot?));
         }
-        match &mut self.way {
-            Way::Snapshot(sending) => sending.next_part(log, is_due).map(|part| {
-                let head = log.head;
-                RaftMessage::Snapshot(SnapshotSend { head, part })
-            }),
+        let entries = match &mut self.way {
+            Way::Snapshot(sending) => {
+                let (head, part) = (log.head, sending.next_part(log, is_due)?);
+                return Some(RaftMessage::Snapshot(SnapshotSend { head, part }));
+            }
             Way::Probing { has_asked } => {
-                let asks = !std::mem::replace(has_asked, true) || is_due;
-                let entries = || log.tail.get(self.next, log.limits.message);
-                asks.then(entries)
-                    .and_then(|found| self.append(log, found.map(|(batch, _)| batch)))
+                if std::mem::replace(has_asked, true) && !is_due {
+                    return None;
+                }
+                let found = log.tail.get(self.next, log.limits.message);
+                found.map(|(batch, _)| batch)
             }
             Way::Streaming => match self.next_batch(log) {
-                Some(batch) => self.append(log, Some(batch)),
-                None if is_due && self.lacks_something(log) => self.append(log, None),
-                None => None,
+                None if is_due && self.lacks_something(log) || self.can_be_told(log) => None,
+                None => return None,
+                entries => entries,
             },
-        }
+        };
+        self.append(log, entries)
     }
 
     /// Whether something that it was sent may have got lost, or it was not told something yet.
@@ -159,9 +176,17 @@ impl<I> Progress<I> {
         self.matched + 1 < self.next || self.commit < log.commit || self.round < log.head.round
     }
 
-    fn append<J>(&self, log: &View<'_>, entries: Option<Batch>) -> Option<RaftMessage<J>> {
+    /// Whether there is something to tell it, and no answer of it is to come that will be a better moment. It does not answer
+    /// that; should it get lost, the next heartbeat sees to it.
+    fn can_be_told(&self, log: &View<'_>) -> bool {
+        log.tells && self.told < log.commit && self.matched + 1 == self.next
+    }
+
+    #[inline(always)]
+    fn append<J>(&mut self, log: &View<'_>, entries: Option<Batch>) -> Option<RaftMessage<J>> {
         let before = entries.as_ref().map_or(self.next, Batch::first) - 1;
         let previous = LogPosition::new(log.terms.term_at(before)?, before);
+        self.told = log.commit;
         Some(RaftMessage::Append(Append {
             head: log.head,
             previous,
@@ -171,6 +196,7 @@ impl<I> Progress<I> {
     }
 
     /// The next entries, if there are any and there is room on the way.
+    #[inline(always)]
     fn next_batch(&mut self, log: &View<'_>) -> Option<Batch> {
         let next = self.next;
         if next > log.terms.last().index {
@@ -196,7 +222,7 @@ impl<I> Progress<I> {
         let max_bytes = log.limits.message;
         if let Way::Snapshot(sending) = &self.way {
             let offset = sending.arrived.filter(|_| sending.loaded.is_none())?;
-            let is_newest = log.snapshot == Some(sending.snapshot);
+            let is_newest = log.snapshot == Some(&sending.snapshot);
             return (is_newest && offset < sending.snapshot.len)
                 .then_some(Read::Snapshot { offset, max_bytes });
         }
@@ -298,7 +324,7 @@ impl Sending {
     }
 
     fn next_part(&mut self, log: &View<'_>, is_due: bool) -> Option<SnapshotPart> {
-        let newest = log.snapshot?;
+        let newest = *log.snapshot?;
         if newest != self.snapshot {
             // There is a newer one, and of this one nothing more can be read.
             *self = Self::of(newest);

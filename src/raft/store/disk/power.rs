@@ -156,9 +156,9 @@ fn draw(dice: &mut SmallRng, model: &MemoryLog, term: &mut u64) -> Write {
         1 if last > purged.index => Write::Truncate(dice.random_range(purged.index..last)),
         2 if last > purged.index => {
             let index = dice.random_range(purged.index..last) + 1;
-            let mut batches = model.batches().iter();
+            let mut batches = model.batches().into_iter();
             let holds = batches.rfind(|batch| batch.first() <= index);
-            let term = holds.map_or(0, Batch::term);
+            let term = holds.map_or(0, |batch| batch.term());
             Write::Purge(LogPosition::new(term, index))
         }
         _ => {

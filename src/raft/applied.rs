@@ -34,7 +34,7 @@ pub(super) enum Feed {
 /// The committed entries of a node, in order: what its state machine applies. Made by [`Raft::applied`](super::Raft::applied).
 ///
 /// Whoever comes back for the next item has applied the ones before: [`Client`](super::Client)s wait for that. Ends when its
-/// node is dropped or has ended.
+/// node is dropped or has ended. When it is dropped itself, who waits to read is told [so](super::ClientError::NotApplied).
 #[derive(Debug)]
 #[must_use = "a state machine applies nothing unless this is polled"]
 pub struct AppliedStream {

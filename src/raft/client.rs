@@ -41,7 +41,8 @@ pub(super) enum Ask<I> {
 ///   [`propose`](Self::propose) waits.
 /// - **Applied.** If the node's [`applied`](super::Raft::applied) stream is in use, [`propose`](Self::propose) and
 ///   [`read`](Self::read) end when whoever takes entries from it has come back for the one after: so a slow state machine
-///   slows its clients, and nothing else. If it is not, they end when the entry is committed.
+///   slows its clients, and nothing else. If it never was, they end when the entry is committed. If it was and is dropped, a
+///   proposal ends so too, and a read with an error.
 /// - **Cancel safety.** A dropped `propose` may have been taken, and may be committed later; one that waited for room leaves it
 ///   to the others. A dropped `read` has done nothing.
 /// - **Again.** An outcome that is not known may be asked for again: with a [`Session`] a command runs once, however often it
@@ -117,7 +118,8 @@ impl<I: Id> Client<I> {
     /// Where the lease holds it asks nobody; else one round of messages to a quorum vouches for it.
     ///
     /// # Errors
-    /// A node that does not lead, or leads no more: ask the one that does.
+    /// [`ClientError::NotTaken`]: it does not lead, or leads no more; ask the one that does. [`ClientError::NotApplied`]: the state
+    /// machine is gone. [`ClientError::Stopped`]: the node is.
     pub async fn read(&self) -> Result<u64, ClientError<I>> {
         let (reply, answer) = oneshot::channel();
         self.ask(Ask::Read(reply)).await?;
@@ -127,8 +129,10 @@ impl<I: Id> Client<I> {
     /// Keeps a snapshot: what the state machine was when it had applied the entry at this index, which it has, and
     /// lets the log's beginning go. On any node, leader or not.
     ///
+    /// It goes to the store part by part; proposals and reads do not wait for it.
+    ///
     /// # Errors
-    /// [`CompactError`]: nothing has changed. `Busy`: try again later.
+    /// [`CompactError`]: nothing has changed. `Busy`, also if another `compact` of this node is under way: try again later.
     pub async fn compact(
         &self,
         index: u64,
@@ -159,6 +163,9 @@ pub enum ClientError<I = NodeId> {
         /// Who leads now, as far as the node knows.
         leader: Option<I>,
     },
+    /// Nobody applies what is committed any more, as the node's [`AppliedStream`](super::AppliedStream) was dropped: what a read
+    /// would see may be older. Reads alone.
+    NotApplied,
     /// The node was stopped or dropped. What was proposed may still come to be committed.
     Stopped,
 }
@@ -197,6 +204,7 @@ impl<I: fmt::Debug> fmt::Display for ClientError<I> {
             Self::Unknown { leader: None } => {
                 f.write_str("leadership was lost before the outcome was known")
             }
+            Self::NotApplied => f.write_str("the stream of what is applied was dropped"),
             Self::Stopped => f.write_str("the node was stopped"),
         }
     }

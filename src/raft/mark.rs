@@ -9,6 +9,9 @@ use tokio::sync::mpsc;
 /// Everything counts as applied: there is no state machine.
 const ALL: u64 = u64::MAX;
 
+/// There was one, and it is gone. No entry has such an index.
+const GONE: u64 = ALL - 1;
+
 /// What both sides write. Each writes its own before it reads the other's, so that one of them sees that the wait is over.
 #[derive(Debug)]
 struct Shared {
@@ -26,7 +29,7 @@ pub(super) struct Mark {
     to_tell: mpsc::Sender<()>,
 }
 
-/// The state machine's side. Dropped, it holds up nobody any more.
+/// The state machine's side. Dropped, it holds up nobody any more, and nobody is told that it has applied something.
 #[derive(Debug)]
 pub(super) struct Marker {
     shared: Arc<Shared>,
@@ -58,9 +61,14 @@ impl Mark {
         }
     }
 
-    /// Up to which index all is applied.
+    /// Up to which index all is applied, or nobody waits for it any more.
     pub(super) fn index(&self) -> u64 {
         self.shared.applied.load(Ordering::SeqCst)
+    }
+
+    /// Whether the state machine is gone, and how far it has come is not known.
+    pub(super) fn is_gone(&self) -> bool {
+        self.index() == GONE
     }
 
     /// Wants to be woken when this index is applied, the next one that is waited for. Whether it is already.
@@ -103,7 +111,7 @@ impl Marker {
 
 impl Drop for Marker {
     fn drop(&mut self) {
-        self.set(ALL);
+        self.set(GONE);
     }
 }
 
@@ -117,6 +125,7 @@ mod tests {
     fn who_waits_is_woken_once_when_it_is_applied() {
         let mut mark = Mark::new();
         assert!(mark.want(1_000), "without a state machine nobody waits");
+        assert!(!mark.is_gone());
         let mut marker = mark.begin(5);
         assert_eq!(mark.index(), 5);
         assert!(mark.want(5) && !mark.want(7));
@@ -148,6 +157,8 @@ mod tests {
         drop(older);
         assert!(!node.is_woken());
         drop(newer);
-        assert!(node.is_woken() && mark.want(5));
+        assert!(node.is_woken() && mark.want(5) && mark.is_gone());
+        let _third = mark.begin(7);
+        assert!(!mark.is_gone() && !mark.want(8));
     }
 }

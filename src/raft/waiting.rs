@@ -73,7 +73,7 @@ impl<I: Id> Waiting<I> {
     /// Whether it can take another ask.
     pub(super) fn has_room(&self) -> bool {
         let reads = self.reads.len() + self.ready.len();
-        self.held.is_none() && self.own.is_none() && reads < MOST_READS
+        self.held.is_none() && reads < MOST_READS
     }
 
     pub(super) fn take(&mut self, core: &mut Replication<I>, now: Instant, ask: Ask<I>) {
@@ -98,6 +98,10 @@ impl<I: Id> Waiting<I> {
                 Ok(read) => self.reads.push_back((read, reply)),
                 Err(error) => drop(reply.send(Err(error.into()))),
             },
+            // Parts of it go to the disk one by one: others do not wait for that.
+            Ask::Compact { reply, .. } if self.own.is_some() => {
+                drop(reply.send(Err(CompactError::Busy)));
+            }
             Ask::Compact { index, data, reply } => {
                 let term = core.term_at(index).unwrap_or_default();
                 let position = LogPosition::new(term, index);
@@ -151,7 +155,7 @@ impl<I: Id> Waiting<I> {
             if wanted > index && !applied.want(wanted) {
                 return;
             }
-            self.tell_up_to(index);
+            self.tell_up_to(index, applied.is_gone());
         }
     }
 
@@ -161,7 +165,7 @@ impl<I: Id> Waiting<I> {
         proposal.into_iter().chain(read).min()
     }
 
-    fn tell_up_to(&mut self, applied: u64) {
+    fn tell_up_to(&mut self, applied: u64, is_gone: bool) {
         let is_applied = |first: &Committed<I>| first.index <= applied;
         while self.committed.front().is_some_and(is_applied)
             && let Some(Committed { index, reply, .. }) = self.committed.pop_front()
@@ -175,7 +179,13 @@ impl<I: Id> Waiting<I> {
             .is_some_and(|(index, _)| *index <= applied)
             && let Some((index, reply)) = self.ready.pop_front()
         {
-            drop(reply.send(Ok(index)));
+            // A state that may be older than what was committed answers no read.
+            let read = if is_gone {
+                Err(ClientError::NotApplied)
+            } else {
+                Ok(index)
+            };
+            drop(reply.send(read));
         }
     }
 
@@ -231,13 +241,10 @@ impl<I: Id> Waiting<I> {
 }
 
 impl<I> Drop for Waiting<I> {
-    /// What is committed is committed, whether this node's state machine will apply it or not.
+    /// What is committed is committed, whether this node's state machine will apply it or not. A read needs to know.
     fn drop(&mut self) {
         for committed in self.committed.drain(..) {
             drop(committed.reply.send(Ok(committed.index)));
-        }
-        for (index, reply) in self.ready.drain(..) {
-            drop(reply.send(Ok(index)));
         }
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
 use streamraft::raft::{
-    Applied, Batch, Client, ClientError, Failure, FailureKind, LogLimits, LogStore, MemoryLog,
-    ProposeError, Raft, RaftMessage, RaftOutput, Recovered, Snapshot, SnapshotPart,
+    Applied, Batch, Client, ClientCompactError, ClientError, CompactError, Failure, FailureKind,
+    LogLimits, LogStore, MemoryLog, ProposeError, Raft, RaftMessage, RaftOutput, Recovered,
+    Snapshot, SnapshotPart,
 };
 use streamraft::{Command, Config, HardState, LogPosition, NodeType};
 
@@ -327,6 +328,59 @@ async fn reads_see_what_was_proposed_before() {
     };
     let (index, read) = group.until(both).await;
     assert_eq!(index, read);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_waits_for_a_state_machine_which_goes_is_refused_and_a_proposal_is_not() {
+    let mut group = Group::new(3, LogLimits::default());
+    let applied = group.nodes.get_mut(&1).unwrap().applied(0);
+    group.run(ms(100)).await;
+    let client = group.client(1);
+    let asking = async { tokio::join!(client.propose("x"), client.read()) };
+    let going = async {
+        tokio::time::sleep(ms(100)).await;
+        drop(applied);
+    };
+    let both = async { tokio::join!(asking, going).0 };
+    let (proposed, read) = group.until(both).await;
+    assert_eq!(proposed, Ok(2), "it is committed");
+    assert_eq!(read, Err(ClientError::NotApplied));
+    let asking = async { tokio::join!(client.propose("y"), client.read()) };
+    let (proposed, read) = group.until(asking).await;
+    assert_eq!((proposed, read), (Ok(3), Err(ClientError::NotApplied)));
+    // Another one takes its place.
+    let mut applied = group.nodes.get_mut(&1).unwrap().applied(0);
+    let reading = async {
+        tokio::select! {
+            read = client.read() => read,
+            () = async { while applied.next().await.is_some() {} } => panic!("it goes on"),
+        }
+    };
+    assert_eq!(group.until(reading).await, Ok(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_snapshot_that_goes_to_the_disk_part_by_part() {
+    let mut group = Group::new(3, LogLimits::default().message(100));
+    group.run(ms(100)).await;
+    let client = group.client(1);
+    let index = group.until(client.propose("x")).await.unwrap();
+    let trouble = Rc::clone(&group.nodes[&1].store().trouble);
+    trouble.borrow_mut().stalls = true;
+    let mut compacting = Box::pin(client.compact(index, vec![0; 100_000]));
+    group.run(ms(5)).await;
+    assert_eq!(futures::poll!(&mut compacting), Poll::Pending);
+    group.run(ms(5)).await;
+    assert_eq!(
+        group.until(client.compact(index, vec![1; 10])).await,
+        Err(ClientCompactError::Refused(CompactError::Busy))
+    );
+    // The others' disks are a quorum.
+    assert_eq!(group.until(client.propose("y")).await, Ok(index + 1));
+    assert_eq!(group.until(client.read()).await, Ok(index + 1));
+    assert_eq!(futures::poll!(&mut compacting), Poll::Pending);
+    trouble.borrow_mut().stalls = false;
+    assert_eq!(group.until(compacting).await, Ok(()));
 }
 
 /// openraft#1795: what could not be read was taken for the end of the log.

@@ -52,7 +52,7 @@ pub use groups::{GroupsInput, GroupsMachine};
 pub use host::Shown;
 pub use invariant::{Broken, Event, Invariant};
 #[cfg(feature = "log")]
-pub use log::{Answered, Held, LogInput, LogNode};
+pub use log::{Answered, Held, LogInput, LogNode, LogState};
 pub use machine::{Boot, Machine, Output, StartError};
 pub use summary::Summary;
 pub use timing::Timing;

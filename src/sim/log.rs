@@ -1,76 +1,37 @@
 //! A [`Replication`] as the simulator drives it: with a disk that writes behind and tears, a state machine that takes snapshots,
 //! and a record of all that it ever held, for the invariants.
 
+mod clients;
+mod held;
+mod machine;
+mod random;
+mod state;
+
 use std::error::Error;
-use std::hash::{Hash, Hasher};
-use std::iter;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::builder::Builder;
-use super::cluster::Cluster;
 use super::dice::Dice;
-use super::digest::Digest;
-use super::election::{last_wish, random_command};
-use super::invariant::{
-    AppliedAlike, CommittedOnQuorum, LeaderAppendOnly, LeaderComplete, LogMatching, LogSettles,
-    ReadsSeeAll,
-};
-use super::machine::{Boot, Machine, Output, StartError, first_word};
-use crate::election::Election;
+use super::machine::{Boot, Output, StartError};
 use crate::id::Id;
-use crate::message::{Command, LogPosition, Message, MsgRouter};
+use crate::message::MsgRouter;
 use crate::raft::{
     Batch, Entry, LogLimits, LogStore, MemoryLog, RaftMessage, Read, ReadIndex, ReadState,
     Replication, Snapshot, SnapshotPart, Write,
 };
-use crate::state::HardState;
 
-/// What a node of [`Cluster::logs`] is asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LogInput<I> {
-    /// A command to its election.
-    Command(Command<I>),
-    /// To take so many entries, which are told apart by this number.
-    Propose(u64, u64),
-    /// To read.
-    Read,
-    /// To keep a snapshot of its state and let the log's beginning go.
-    Compact,
-    /// All at once: a command, an entry and a read.
-    All(Command<I>, u64),
-}
+use held::{before_and, state_of};
 
-/// How long a node's clients pause, so that they take time also where messages take none.
-const PAUSE: Duration = Duration::from_millis(1);
+pub use clients::LogInput;
+pub use held::{Answered, Held};
+pub use state::LogState;
 
-/// How often they want something, so that a run comes to rest.
-const MOST_SERVED: u32 = 40;
+/// How many bytes of a snapshot stand before what is the state's own.
+const DIGESTS: usize = 16 * size_of::<u64>();
 
 type NextOutput<I> = Output<I, RaftMessage<I>, Write<I>>;
-
-/// An entry that a node holds or held: its position, and a digest of it and of all entries before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct Held {
-    /// Its index and its term.
-    pub position: LogPosition,
-    /// Of it, and of all before it.
-    pub digest: u64,
-}
-
-/// A read that was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Answered {
-    /// Which of the node's reads since it started; the first is 1.
-    pub number: u64,
-    /// Up to which index the state had applied that answered it.
-    pub index: u64,
-}
 
 /// A node with a replicated log, and with a state machine that is the digest of all that it has applied.
 #[derive(Debug)]
@@ -101,6 +62,8 @@ pub struct LogNode<I: Id> {
     reads: Vec<(u64, ReadIndex)>,
     asked: u64,
     answered: Vec<Answered>,
+    /// A state machine of a test's own.
+    state: Option<Box<dyn LogState>>,
     /// What is left to hand over of a snapshot of its own.
     own: Option<(Snapshot, Bytes, usize)>,
     /// What should not have happened in it.
@@ -132,6 +95,7 @@ impl<I: Id> LogNode<I> {
             reads: Vec::new(),
             asked: 0,
             answered: Vec::new(),
+            state: None,
             own: None,
             broken: None,
             store,
@@ -290,6 +254,7 @@ impl<I: Id> LogNode<I> {
                     };
                     let held = state_of(snapshot, data)?;
                     self.applied.push(held);
+                    self.restore_state();
                     continue;
                 }
                 None => {
@@ -301,6 +266,7 @@ impl<I: Id> LogNode<I> {
             for entry in batch.entries() {
                 let held = before_and(self.last_applied().digest, &entry);
                 self.applied.push(held);
+                self.apply_to_state(&entry);
             }
         }
         Ok(())
@@ -327,8 +293,11 @@ impl<I: Id> LogNode<I> {
         if held.position.index > 0 && self.raft.snapshot().is_none_or(is_newer) {
             let mut data = BytesMut::new();
             // Longer than a message, so that it takes some.
-            for _ in 0..16 {
+            while data.len() < DIGESTS {
                 data.put_u64(held.digest);
+            }
+            if let Some(state) = &self.state {
+                data.put(state.snapshot());
             }
             let (len, checksum) = (data.len() as u64, crc32fast::hash(&data));
             let snapshot = Snapshot::new(held.position, len, checksum);
@@ -349,53 +318,6 @@ impl<I: Id> LogNode<I> {
     }
 
     /// Has clients of its own: after so many of a thousand messages that come to it, it takes entries, reads, and takes a
-    /// snapshot. They want something once a millisecond at most, and some dozens of times in all.
-    #[must_use]
-    pub fn with_clients(mut self, [entries, reads, snapshots]: [u16; 3]) -> Self {
-        self.traffic = [entries, reads, snapshots];
-        self
-    }
-
-    /// What its clients want.
-    fn serve(&mut self, now: Instant) {
-        if self.idle_until.is_some_and(|until| now < until) || self.served >= MOST_SERVED {
-            return;
-        }
-        self.idle_until = now.checked_add(PAUSE);
-        self.served += 1;
-        let [entries, reads, snapshots] = self.traffic;
-        if self.dice.chance(entries) {
-            let (value, count) = (self.dice.up_to(u64::MAX), self.dice.up_to(2) + 1);
-            self.propose(value, count);
-        }
-        if self.dice.chance(reads) {
-            self.read(now);
-        }
-        if self.dice.chance(snapshots) {
-            self.compact();
-        }
-    }
-
-    fn propose(&mut self, value: u64, count: u64) -> bool {
-        (0..count).all(|more| {
-            let len = usize::try_from((value + more) % 40).unwrap_or(0);
-            let mut data = BytesMut::from(&value.wrapping_add(more << 32).to_be_bytes()[..]);
-            data.put_bytes(7, len);
-            self.raft.propose(&data).is_ok()
-        })
-    }
-
-    fn read(&mut self, now: Instant) -> bool {
-        self.asked += 1;
-        match self.raft.read(now) {
-            Ok(read) if self.reads.len() < 64 => {
-                self.reads.push((self.asked, read));
-                true
-            }
-            _ => false,
-        }
-    }
-
     fn next_output(&mut self, now: Instant) -> Result<Option<NextOutput<I>>, StartError> {
         loop {
             if let Some(write) = self.next_write() {
@@ -450,41 +372,6 @@ impl<I: Id> LogNode<I> {
     }
 }
 
-impl Default for Held {
-    /// Before the first entry.
-    fn default() -> Self {
-        let position = LogPosition::default();
-        Self {
-            position,
-            digest: 0,
-        }
-    }
-}
-
-/// An entry behind others of this digest.
-fn before_and(before: u64, entry: &Entry) -> Held {
-    let mut digest = Digest::default();
-    digest.note((before, entry));
-    Held {
-        position: LogPosition::new(entry.term, entry.index),
-        digest: digest.finish(),
-    }
-}
-
-/// The state that a snapshot holds.
-fn state_of(snapshot: &Snapshot, data: &Bytes) -> Result<Held, StartError> {
-    if crc32fast::hash(data) != snapshot.checksum || data.len() as u64 != snapshot.len {
-        return Err("a snapshot that is not what its checksum says".into());
-    }
-    let digest = data
-        .first_chunk::<8>()
-        .ok_or("a snapshot without a state")?;
-    Ok(Held {
-        position: snapshot.position,
-        digest: u64::from_be_bytes(*digest),
-    })
-}
-
 /// The store in memory never lets anyone wait.
 fn at_once<T, E: Error + Send + Sync + 'static>(
     polled: Poll<Result<T, E>>,
@@ -492,157 +379,5 @@ fn at_once<T, E: Error + Send + Sync + 'static>(
     match polled {
         Poll::Ready(result) => Ok(result?),
         Poll::Pending => Err("a store in memory lets nobody wait".into()),
-    }
-}
-
-impl<I: Id> Machine for LogNode<I> {
-    type Id = I;
-    type Message = RaftMessage<I>;
-    type Input = LogInput<I>;
-    type Write = Write<I>;
-    type Saved = MemoryLog<I>;
-
-    fn receive(&mut self, now: Instant, from: &I, message: RaftMessage<I>) {
-        self.raft.receive(now, from, message);
-        self.serve(now);
-    }
-
-    fn ask(&mut self, now: Instant, input: LogInput<I>) -> bool {
-        match input {
-            LogInput::Command(command) => self.raft.command(now, command).is_ok(),
-            LogInput::Propose(value, count) => self.propose(value, count),
-            LogInput::Read => self.read(now),
-            LogInput::Compact => {
-                self.compact();
-                true
-            }
-            LogInput::All(command, value) => {
-                let taken = self.raft.command(now, command).is_ok();
-                self.read(now) & self.propose(value, 1) & taken
-            }
-        }
-    }
-
-    fn handle_timeout(&mut self, now: Instant) {
-        self.raft.handle_timeout(now);
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.raft.poll_timeout()
-    }
-
-    fn poll_output(&mut self, now: Instant) -> Option<Output<I, RaftMessage<I>, Write<I>>> {
-        match self.next_output(now) {
-            Ok(output) => output,
-            Err(error) => {
-                self.broken = Some(error.to_string());
-                None
-            }
-        }
-    }
-
-    fn appended(&mut self, _: Instant) {
-        self.writing = self.writing.saturating_sub(1);
-        if self.flushing > 0 {
-            self.flushing -= 1;
-            if self.flushing == 0 {
-                self.raft.flushed();
-            }
-        }
-    }
-
-    fn waits_for_disk(&self) -> bool {
-        !self.raft.is_saved()
-    }
-
-    fn write(saved: &mut MemoryLog<I>, write: Write<I>) {
-        write.hand_to(saved);
-    }
-
-    fn elections(&self) -> impl Iterator<Item = (u64, &Election<I>)> {
-        iter::once((0, self.raft.election()))
-    }
-
-    fn hard_states(saved: &MemoryLog<I>) -> impl Iterator<Item = (u64, &HardState<I>)> {
-        saved
-            .hard_state()
-            .into_iter()
-            .map(|hard_state| (0, hard_state))
-    }
-
-    fn messages(message: &RaftMessage<I>) -> impl Iterator<Item = (u64, &Message<I>)> {
-        let election = match message {
-            RaftMessage::Election(message) => Some(message),
-            _ => None,
-        };
-        election.into_iter().map(|message| (0, message))
-    }
-
-    fn label(message: &RaftMessage<I>) -> String {
-        match message {
-            RaftMessage::Election(message) => <Election<I> as Machine>::label(message),
-            RaftMessage::Append(append) => format!(
-                "Append behind {}.{}, {:?}, commit {}, round {}",
-                append.previous.term,
-                append.previous.index,
-                append.entries,
-                append.commit,
-                append.head.round
-            ),
-            RaftMessage::AppendAck(ack) => format!(
-                "AppendAck {}, round {}, refused {:?}",
-                ack.matched, ack.head.round, ack.refused
-            ),
-            other => first_word(other),
-        }
-    }
-}
-
-/// Bounds so small that all of them are met, others for every start.
-fn small_limits(seed: u64) -> LogLimits {
-    let mut dice = Dice::of(seed, [9, 0, 0]);
-    let mut some = |of: &[u64]| dice.pick(of).copied().unwrap_or_default();
-    LogLimits::default()
-        .message(usize::try_from(some(&[40, 200, 1_000])).unwrap_or(20))
-        .window(some(&[60, 300, 1_000]))
-        .unsettled(some(&[300, 3_000]))
-        .cache(some(&[0, 100, 10_000]))
-        .trailing(some(&[0, 3, 100]))
-}
-
-/// What a cluster of logs is asked at random.
-fn random_input<I: Id>(dice: &mut Dice, ids: &[I]) -> Option<LogInput<I>> {
-    Some(match dice.up_to(9) {
-        0..=4 => LogInput::Propose(dice.up_to(999), dice.up_to(9)),
-        5 => LogInput::Read,
-        6 | 7 => LogInput::Compact,
-        _ => LogInput::Command(random_command(dice, ids)?),
-    })
-}
-
-impl<I: Id> Cluster<LogNode<I>> {
-    /// A cluster of nodes with a replicated log, with clients, and all the invariants of logs. Random runs also propose
-    /// entries, read, take snapshots, change the voters, transfer, resign and change priorities. Every node's bounds are small.
-    pub fn logs(voters: impl IntoIterator<Item = I>) -> Builder<LogNode<I>> {
-        let make = |boot: &Boot<'_, LogNode<I>>| {
-            let mut dice = Dice::of(boot.seed, [10, 0, 0]);
-            let mut some = |of: &[u16]| dice.pick(of).copied().unwrap_or_default();
-            let clients = [
-                some(&[0, 30, 300, 1_000]),
-                some(&[0, 20, 100]),
-                some(&[0, 10, 50]),
-            ];
-            Ok(LogNode::new(boot, small_limits(boot.seed))?.with_clients(clients))
-        };
-        Self::of(voters, make)
-            .inputs(random_input)
-            .last_inputs(|dice, living| Some(LogInput::All(last_wish(dice, living)?, 1_000)))
-            .invariant(LeaderAppendOnly::default)
-            .invariant(LogMatching::default)
-            .invariant(LeaderComplete::default)
-            .invariant(AppliedAlike::default)
-            .invariant(CommittedOnQuorum::default)
-            .invariant(ReadsSeeAll::default)
-            .invariant(LogSettles::default)
     }
 }

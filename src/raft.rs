@@ -27,7 +27,7 @@ mod wire;
 pub use applied::{Applied, AppliedStream};
 pub use client::{Client, ClientCompactError, ClientError};
 pub use entry::{Batch, BatchError, Entries, Entry, EntryKind, EntryRef};
-pub use error::{ProposeError, StartError};
+pub use error::{LimitsError, ProposeError, StartError};
 pub use limits::LogLimits;
 pub use message::{Append, AppendAck, Head, RaftMessage, Refused, SnapshotAck, SnapshotSend};
 pub use node::{Raft, RaftInbound, RaftOutput};

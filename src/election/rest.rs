@@ -11,7 +11,7 @@ use super::timer::Timer;
 use super::{Election, Role};
 use crate::id::Id;
 use crate::membership::{SharedMembership, Stamp};
-use crate::message::ClusterTag;
+use crate::message::{ClusterTag, LogPosition};
 
 /// What an attachment to a layer's liveness stands on: when any of this changes, it is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,27 @@ impl<I: Id> Election<I> {
         }
         self.count_answers();
         self.confirm_newest();
+    }
+
+    /// For a layer above: this member's log reaches at least so far, in this leader's present term. As good as what a `Pong`
+    /// says of it, and sooner: who has caught up is a successor at once. Without effect on a node that does not lead, for a
+    /// stranger, and where it is known to reach as far.
+    pub fn mark_position(&mut self, of: &I, position: LogPosition) {
+        let at = self.peer_at(of);
+        let Role::Leader(lead) = &mut self.role else {
+            return;
+        };
+        let Some(peer) = at.and_then(|at| self.peers.get_mut(at)) else {
+            return;
+        };
+        let (before, priority) = (peer.rare().position, peer.rare().priority);
+        if before >= position {
+            return;
+        }
+        lead.ranks_stale |= peer.tells(position, priority);
+        if self.state.transferring_to() == Some(of) {
+            self.order_handover();
+        }
     }
 
     /// Whether liveness is all that this node needs: a leader whose cluster is as it is wished to be and knows its

@@ -313,6 +313,10 @@ impl Batch {
 /// No log gets there, and what is beyond leaves no room for the next.
 pub(super) const MAX_INDEX: u64 = u64::MAX - (1 << 40);
 
+/// No log that is taken from elsewhere ends there or beyond, and no proposal is taken there: so that there is always room for the
+/// entry that a term begins with.
+pub(super) const MAX_TAKEN: u64 = MAX_INDEX - (1 << 32);
+
 /// The kind and the data of the first record, and what is behind it.
 fn record(records: &[u8]) -> Option<(EntryKind, &[u8], &[u8])> {
     let (len, rest) = records.split_first_chunk::<4>()?;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::limits::LogLimits;
 use crate::error::ConfigError;
 use crate::id::NodeId;
 
@@ -56,12 +57,77 @@ impl<I: fmt::Debug> fmt::Display for ProposeError<I> {
 
 impl<I: fmt::Debug> std::error::Error for ProposeError<I> {}
 
+/// A bound of [`LogLimits`] that no node can keep. The caller's mistake; no node was made.
+///
+/// Each names the field, the value that was given and the rule that it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LimitsError {
+    /// `proposal` is zero or more than [`LogLimits::MAX_AT_ONCE`].
+    Proposal {
+        /// The value, in bytes.
+        value: usize,
+    },
+    /// `message` is zero or more than [`LogLimits::MAX_AT_ONCE`].
+    Message {
+        /// The value, in bytes.
+        value: usize,
+    },
+    /// `window` is more than `unsettled`: followers would let go of what they are sent.
+    Window {
+        /// The value, in bytes.
+        value: u64,
+        /// The value of `unsettled` that it must not exceed.
+        unsettled: u64,
+    },
+    /// `unsettled` is zero or more than [`LogLimits::MAX_BYTES`].
+    Unsettled {
+        /// The value, in bytes.
+        value: u64,
+    },
+    /// `cache` is more than [`LogLimits::MAX_BYTES`].
+    Cache {
+        /// The value, in bytes.
+        value: u64,
+    },
+}
+
+impl fmt::Display for LimitsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at_once, most) = (LogLimits::MAX_AT_ONCE, LogLimits::MAX_BYTES);
+        match self {
+            Self::Proposal { value } => {
+                write!(f, "proposal: {value}: it must be from 1 to {at_once} bytes")
+            }
+            Self::Message { value } => {
+                write!(f, "message: {value}: it must be from 1 to {at_once} bytes")
+            }
+            Self::Window { value, unsettled } => {
+                write!(
+                    f,
+                    "window: {value}: it must be at most unsettled ({unsettled})"
+                )
+            }
+            Self::Unsettled { value } => {
+                write!(f, "unsettled: {value}: it must be from 1 to {most} bytes")
+            }
+            Self::Cache { value } => {
+                write!(f, "cache: {value}: it must be at most {most} bytes")
+            }
+        }
+    }
+}
+
+impl std::error::Error for LimitsError {}
+
 /// Why a node with a log could not be made.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum StartError {
     /// A setting that no node can work with.
     Config(ConfigError),
+    /// A bound that no node can keep.
+    Limits(LimitsError),
     /// What the store holds cannot have been written by a node: it is damaged, or somebody else's.
     Damaged(&'static str),
 }
@@ -72,10 +138,17 @@ impl From<ConfigError> for StartError {
     }
 }
 
+impl From<LimitsError> for StartError {
+    fn from(error: LimitsError) -> Self {
+        Self::Limits(error)
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Config(error) => error.fmt(f),
+            Self::Limits(error) => error.fmt(f),
             Self::Damaged(what) => write!(f, "the store of the log is damaged: {what}"),
         }
     }
@@ -85,6 +158,7 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Config(error) => Some(error),
+            Self::Limits(error) => Some(error),
             Self::Damaged(_) => None,
         }
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::PollSender;
 use super::applied::{AppliedStream, Feed, MOST_BATCHES};
 use super::mark::Marker;
 use super::replication::Replication;
-use super::store::{Failure, LogStore, Snapshot, SnapshotPart};
+use super::store::{Failure, LogStore, Snapshot, part_of};
 use crate::id::Id;
 
 /// Feeds one state machine.
@@ -27,7 +27,7 @@ impl Feeder {
         let (to, feed) = mpsc::channel(MOST_BATCHES);
         let feeder = Self {
             to: PollSender::new(to),
-            next: from + 1,
+            next: from.saturating_add(1),
             part: None,
         };
         (feeder, AppliedStream::new(feed, from, applied))
@@ -75,8 +75,8 @@ impl Feeder {
         let max_bytes = core.limits().get_message();
         let Some(snapshot) = core.snapshot().filter(|_| self.next <= core.purged().index) else {
             let batch = ready!(store.poll_read(cx, self.next, max_bytes))?;
-            let part = batch.up_to(core.commit());
-            return Poll::Ready(part.map(Feed::Batch).ok_or(FeedError::Gone));
+            let batch = core.in_log(self.next, &batch, core.commit())?;
+            return Poll::Ready(Ok(Feed::Batch(batch)));
         };
         if !core.has_installed() {
             return Poll::Pending;
@@ -85,8 +85,7 @@ impl Feeder {
         let part = self.part.filter(|(before, _)| before == snapshot);
         let offset = part.map_or(0, |(_, offset)| offset);
         let data = ready!(store.poll_read_snapshot(cx, offset, max_bytes))?;
-        let part = SnapshotPart::new(*snapshot, offset, data);
-        Poll::Ready(Ok(Feed::Part(part)))
+        Poll::Ready(Ok(Feed::Part(part_of(snapshot, offset, data)?)))
     }
 }
 

@@ -18,7 +18,7 @@ use super::limits::LogLimits;
 use super::mark::Mark;
 use super::message::RaftMessage;
 use super::replication::{Read, Replication};
-use super::store::{Failure, FailureKind, LogStore};
+use super::store::{Failure, FailureKind, LogStore, part_of};
 use super::waiting::Waiting;
 use crate::clock::{self, Alarm, now};
 use crate::combinator::Leadership;
@@ -274,13 +274,22 @@ impl<S: LogStore<I>, I: Id> Raft<S, I> {
             match read {
                 Read::Entries { first, max_bytes } => {
                     match self.store.poll_read(cx, first, max_bytes) {
-                        Poll::Ready(batch) => self.core.entries_read(batch?),
+                        Poll::Ready(batch) => {
+                            let batch = self.core.in_log(first, &batch?, u64::MAX)?;
+                            self.core.entries_read(batch);
+                        }
                         Poll::Pending => break,
                     }
                 }
                 Read::Snapshot { offset, max_bytes } => {
                     match self.store.poll_read_snapshot(cx, offset, max_bytes) {
-                        Poll::Ready(data) => self.core.snapshot_read(offset, data?),
+                        Poll::Ready(data) => {
+                            let data = match self.core.snapshot() {
+                                Some(snapshot) => part_of(snapshot, offset, data?)?.data,
+                                None => data?,
+                            };
+                            self.core.snapshot_read(offset, data);
+                        }
                         Poll::Pending => break,
                     }
                 }

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::entry::{Batch, Draft, EntryRef};
+use super::entry::{Batch, Draft, EntryRef, MAX_INDEX};
 use super::error::StartError;
 use super::limits::LogLimits;
 use super::message::{Head, RaftMessage};
-use super::store::{LogStore, Recovered, Snapshot, Write};
+use super::store::{Failure, FailureKind, LogStore, Recovered, Snapshot, Write};
 use super::tail::Tail;
 use super::terms::Terms;
 use crate::config::Config;
@@ -133,21 +133,24 @@ impl<I: Id> Replication<I> {
         recovered: Recovered<I>,
         now: Instant,
     ) -> Result<Self, StartError> {
+        limits.check()?;
         let mut terms =
             Terms::of(&recovered).ok_or(StartError::Damaged("its terms do not fit its log"))?;
-        let newest = terms.last().term;
         let term = recovered.hard_state.as_ref().map_or(0, HardState::term);
-        if newest > term {
+        let snapshot = recovered.snapshot;
+        let start = snapshot.map_or(LogPosition::default(), |snapshot| snapshot.position);
+        if terms.last().term.max(start.term) > term {
             return Err(StartError::Damaged(
                 "its log is of a newer term than its vote",
             ));
         }
-        let snapshot = recovered.snapshot;
-        let start = snapshot.map_or(LogPosition::default(), |snapshot| snapshot.position);
         if start.index < terms.purged().index {
             return Err(StartError::Damaged(
                 "entries are gone that are in no snapshot",
             ));
+        }
+        if start.index >= MAX_INDEX {
+            return Err(StartError::Damaged("its snapshot is of no log"));
         }
         let cluster = ClusterTag::new(config.get_cluster());
         let patience = config.get_leadership_timeout();
@@ -220,6 +223,7 @@ impl<I: Id> Replication<I> {
     /// # Errors
     /// A command that cannot be carried out, which changes nothing; any command after the node was stopped.
     pub fn command(&mut self, now: Instant, command: Command<I>) -> Result<(), Error> {
+        self.tell_positions();
         let result = self.election.handle(now, Inbound::FromSelf(command));
         self.meet();
         result
@@ -248,6 +252,7 @@ impl<I: Id> Replication<I> {
 
     /// Gives leadership up, as far as there is any.
     fn step_down(&mut self, now: Instant) {
+        self.tell_positions();
         // Refused only by a stopped node.
         let _ = self
             .election
@@ -459,6 +464,23 @@ impl<I: Id> Replication<I> {
         shown
     }
 
+    /// What was read from the store for the entry at `first`, up to the one at `most`. What is behind it may have been cut off
+    /// while it was read, and others have come in its place.
+    pub(super) fn in_log(&self, first: u64, batch: &Batch, most: u64) -> Result<Batch, Failure> {
+        let last = batch.last().min(most);
+        let end = match self.terms.first_other(batch.term(), first, last) {
+            Some(other) => other - 1,
+            None => last,
+        };
+        let part = batch.up_to(end).filter(|part| part.first() == first);
+        part.ok_or_else(|| {
+            let term = self.terms.term_at(first).unwrap_or_default();
+            let wanted = LogPosition::new(term, first);
+            let what = format!("it gave {batch:?} for the entry at {wanted:?}");
+            Failure::new(FailureKind::Damaged, what)
+        })
+    }
+
     /// Up to which index the log is committed, as far as this node knows.
     #[must_use]
     pub fn commit(&self) -> u64 {
@@ -547,6 +569,7 @@ impl<I: Id> Replication<I> {
             Role::Leader(lead) if leads && lead.term == term => {
                 let last = self.terms.last().index;
                 self.meet_members(last);
+                self.press_transfer();
                 self.look_at_change();
             }
             _ if leads => self.lead(term),

@@ -36,7 +36,10 @@ pub use memory::MemoryLog;
 /// - **Reads** are of what was flushed, one at a time; it is what a read gives that counts, not when. A call with other
 ///   arguments gives the read before up. Nothing is ever empty for want of an answer: what cannot be read is a
 ///   [`Failure`].
-/// - A store whose content is damaged, or not its node's, must not pass for an empty one when it is opened.
+/// - **Overtaken reads.** [`truncate`](Self::truncate), [`reset`](Self::reset) and
+///   [`install_snapshot`](Self::install_snapshot) give reads under way up: a call with the same arguments begins another.
+/// - A store whose content is damaged, or not its node's, must not pass for an empty one when it is opened. What it gives is
+///   compared with what the node knows of its log: one that gives something else ends the node.
 pub trait LogStore<I = NodeId> {
     /// What it holds. Asked once, before anything else.
     fn recovered(&mut self) -> Recovered<I>;
@@ -230,5 +233,22 @@ impl<I> Write<I> {
             Self::InstallSnapshot(snapshot) => store.install_snapshot(snapshot),
             Self::Reset(position) => store.reset(*position),
         }
+    }
+}
+
+/// What a store gave of this snapshot from there on, unless it cannot be that.
+pub(super) fn part_of(
+    snapshot: &Snapshot,
+    offset: u64,
+    data: Bytes,
+) -> Result<SnapshotPart, Failure> {
+    let len = data.len();
+    let part = SnapshotPart::new(*snapshot, offset, data);
+    let has_more = offset < snapshot.len;
+    if part.end() <= snapshot.len && (len > 0 || !has_more) {
+        Ok(part)
+    } else {
+        let what = format!("it gave {len} bytes for those from {offset} on of {snapshot:?}");
+        Err(Failure::new(FailureKind::Damaged, what))
     }
 }

@@ -100,7 +100,8 @@ impl<I: Id> Waiting<I> {
             },
             // Parts of it go to the disk one by one: others do not wait for that.
             Ask::Compact { reply, .. } if self.own.is_some() => {
-                drop(reply.send(Err(CompactError::Busy)));
+                // Who has gone does not want to know.
+                let _ = reply.send(Err(CompactError::Busy));
             }
             Ask::Compact { index, data, reply } => {
                 let term = core.term_at(index).unwrap_or_default();
@@ -112,6 +113,7 @@ impl<I: Id> Waiting<I> {
                     offset: 0,
                     reply,
                 });
+                self.hand_over_own(core);
             }
         }
     }

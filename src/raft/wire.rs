@@ -96,8 +96,6 @@ mod bytes {
         /// [`Mesh`](crate::Mesh) or codec must be at least. With the defaults some more than 1 MiB, for a proposal of that
         /// length. Give all nodes the same, and what fits the largest limits of all while they differ.
         ///
-        /// A frame has 1 GiB at most, so a [proposal](Self::proposal) of more than 1 GiB less 88 bytes cannot be sent.
-        ///
         /// [`max_frame_len`]: crate::codec::PayloadCodec::max_frame_len
         #[must_use]
         pub fn frame_len(&self) -> usize {

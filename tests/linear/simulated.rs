@@ -103,10 +103,12 @@ fn build(seed: u64, trick: Trick, restored: &Rc<Cell<u64>>) -> Result<Nodes, Str
 fn limits(seed: u64) -> LogLimits {
     let mut dice = Dice::new(seed);
     let mut some = |of: &[u64]| dice.pick(of).copied().unwrap_or_default();
+    let message = some(&[40, 200, 1_000]) as usize;
+    let (window, unsettled) = (some(&[60, 300, 1_000]), some(&[300, 3_000]));
     LogLimits::default()
-        .message(some(&[40, 200, 1_000]) as usize)
-        .window(some(&[60, 300, 1_000]))
-        .unsettled(some(&[300, 3_000]))
+        .message(message)
+        .window(window)
+        .unsettled(unsettled.max(window))
         .cache(some(&[0, 100, 10_000]))
         .trailing(some(&[0, 3, 100]))
 }

@@ -389,7 +389,7 @@ fn octo_im_42_nothing_is_said_before_it_is_durable() {
 /// What is not in the limits is not taken; what is too much is let go.
 #[test]
 fn a_proposal_over_the_limit_or_too_many_of_them_are_refused() {
-    let limits = LogLimits::default().proposal(10).unsettled(60);
+    let limits = LogLimits::default().proposal(10).unsettled(60).window(60);
     let mut node = One::with(3, streamraft::raft::MemoryLog::new(), limits).lead();
     let refused = node.raft.propose(&[0; 11]).unwrap_err();
     assert_eq!(

@@ -12,32 +12,33 @@ use streamraft::codec::Hello;
 use streamraft::raft::{
     Applied, AppliedStream, Client, DiskLog, DiskLogError, LogLimits, Raft, RaftMessage,
 };
-use streamraft::{Config, Mesh};
+use streamraft::{Config, Mesh, MeshBuilder};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::ms;
 
-const CLUSTER: &str = "orders";
+pub(crate) const CLUSTER: &str = "orders";
 
 /// For how long anything is waited for. Nothing takes that long on a machine that works.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A folder that is gone with its test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    /// For the test of this name.
+    pub(crate) fn new(test: &str) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let path = path.join(format!("loopback-{}", std::process::id()));
+        let path = path.join(format!("loopback-{test}-{}", std::process::id()));
         for id in 1..=3 {
             fs::create_dir_all(path.join(id.to_string())).unwrap();
         }
         Self(path)
     }
 
-    fn of(&self, id: u64) -> PathBuf {
+    pub(crate) fn of(&self, id: u64) -> PathBuf {
         self.0.join(id.to_string())
     }
 }
@@ -49,40 +50,62 @@ impl Drop for Folder {
 }
 
 /// A node in a task, and what its state machine has applied.
-struct Running {
+pub(crate) struct Running {
     task: JoinHandle<()>,
-    client: Client<u64>,
+    pub(crate) client: Client<u64>,
     log: watch::Receiver<Vec<Bytes>>,
 }
 
 impl Running {
     /// As by a kill: whatever the disk has not got is lost.
-    async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.task.abort();
         assert!(self.task.await.is_err_and(|ended| ended.is_cancelled()));
     }
 
     /// Waits until it has applied this.
-    async fn has_applied(&mut self, last: &Bytes) -> Vec<Bytes> {
+    pub(crate) async fn has_applied(&mut self, last: &Bytes) -> Vec<Bytes> {
         let applied = self.log.wait_for(|log| log.contains(last));
         let applied = timeout(PATIENCE, applied).await;
         applied.expect("it comes").expect("it lives").clone()
     }
 }
 
-type Carried = Mesh<u64, RaftMessage<u64>>;
+pub(crate) type Carried = Mesh<u64, RaftMessage<u64>>;
 
-fn mesh(id: u64, listen: SocketAddr, peers: &BTreeMap<u64, SocketAddr>) -> Carried {
+pub(crate) fn builder(id: u64) -> MeshBuilder<u64, RaftMessage<u64>> {
     let mesh = Mesh::builder(Hello::new(CLUSTER, id)).carrying::<RaftMessage<u64>>();
     mesh.max_frame_len(LogLimits::default().frame_len())
-        .listen(listen)
-        .peers(peers.iter().map(|(id, addr)| (*id, *addr)))
-        .build()
-        .unwrap()
+        .listen(SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn mesh(id: u64, peers: &BTreeMap<u64, SocketAddr>) -> Carried {
+    let peers = peers.iter().map(|(id, addr)| (*id, *addr));
+    builder(id).peers(peers).build().unwrap()
+}
+
+/// Three nodes that run, by these meshes, and where they listen.
+pub(crate) async fn three(
+    folder: &Folder,
+    mesh: impl Fn(u64) -> Carried,
+) -> (BTreeMap<u64, Running>, BTreeMap<u64, SocketAddr>) {
+    let mut meshes: BTreeMap<u64, Carried> = (1..=3).map(|id| (id, mesh(id))).collect();
+    let addrs: BTreeMap<u64, SocketAddr> = meshes
+        .iter()
+        .map(|(id, mesh)| (*id, mesh.local_addr().unwrap()))
+        .collect();
+    let mut nodes = BTreeMap::new();
+    while let Some((id, mut mesh)) = meshes.pop_first() {
+        for (peer, addr) in addrs.iter().filter(|(peer, _)| **peer != id) {
+            mesh.insert_peer(*peer, *addr);
+        }
+        nodes.insert(id, start(id, mesh, folder).await);
+    }
+    (nodes, addrs)
 }
 
 /// A node that was dropped may still be about to close its database.
-async fn open(folder: &Path, id: u64) -> DiskLog<u64> {
+pub(crate) async fn open(folder: &Path, id: u64) -> DiskLog<u64> {
     let opened = async {
         loop {
             match DiskLog::open(folder, &id, CLUSTER) {
@@ -103,7 +126,7 @@ async fn keep(mut applied: AppliedStream, log: watch::Sender<Vec<Bytes>>) {
     }
 }
 
-async fn start(id: u64, mesh: Carried, folder: &Folder) -> Running {
+pub(crate) async fn start(id: u64, mesh: Carried, folder: &Folder) -> Running {
     let config = Config::with_id(id, 1..=3).unwrap().cluster(CLUSTER);
     let store = open(&folder.of(id), id).await;
     let mut raft = Raft::new(config, LogLimits::default(), store).unwrap();
@@ -120,7 +143,7 @@ async fn start(id: u64, mesh: Carried, folder: &Folder) -> Running {
 }
 
 /// Proposes this to whoever leads: who took it. It may be in the log twice, if leadership was lost meanwhile.
-async fn propose(nodes: &BTreeMap<u64, Running>, data: &Bytes) -> u64 {
+pub(crate) async fn propose(nodes: &BTreeMap<u64, Running>, data: &Bytes) -> u64 {
     let taken = async {
         let mut ids = nodes.keys().copied().cycle();
         let mut leader = None;
@@ -139,7 +162,10 @@ async fn propose(nodes: &BTreeMap<u64, Running>, data: &Bytes) -> u64 {
 }
 
 /// Proposes these numbers one after the other, and a long one. The last that was taken, and by whom.
-async fn fill(nodes: &BTreeMap<u64, Running>, numbers: std::ops::Range<u32>) -> (u64, Bytes) {
+pub(crate) async fn fill(
+    nodes: &BTreeMap<u64, Running>,
+    numbers: std::ops::Range<u32>,
+) -> (u64, Bytes) {
     let mut said = (0, Bytes::new());
     for number in numbers.clone() {
         let data = Bytes::from(number.to_string());
@@ -154,22 +180,8 @@ async fn fill(nodes: &BTreeMap<u64, Running>, numbers: std::ops::Range<u32>) -> 
 
 #[tokio::test]
 async fn three_nodes_with_disks_outlive_their_leader_and_take_it_back() {
-    let folder = Folder::new();
-    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let mut meshes: BTreeMap<u64, Carried> = (1..=3)
-        .map(|id| (id, mesh(id, any, &BTreeMap::new())))
-        .collect();
-    let addrs: BTreeMap<u64, SocketAddr> = meshes
-        .iter()
-        .map(|(id, mesh)| (*id, mesh.local_addr().unwrap()))
-        .collect();
-    let mut nodes = BTreeMap::new();
-    while let Some((id, mut mesh)) = meshes.pop_first() {
-        for (peer, addr) in addrs.iter().filter(|(peer, _)| **peer != id) {
-            mesh.insert_peer(*peer, *addr);
-        }
-        nodes.insert(id, start(id, mesh, &folder).await);
-    }
+    let folder = Folder::new("plain");
+    let (mut nodes, addrs) = three(&folder, |id| mesh(id, &BTreeMap::new())).await;
     let (first, last) = fill(&nodes, 0..30).await;
     for node in nodes.values_mut() {
         node.has_applied(&last).await;
@@ -183,7 +195,7 @@ async fn three_nodes_with_disks_outlive_their_leader_and_take_it_back() {
     }
 
     // Elsewhere, since somebody may have its port by now: it dials the others.
-    let back = start(first, mesh(first, any, &addrs), &folder).await;
+    let back = start(first, mesh(first, &addrs), &folder).await;
     nodes.insert(first, back);
     let (_, last) = fill(&nodes, 60..90).await;
     let mut logs = Vec::new();

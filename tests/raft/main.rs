@@ -2,8 +2,11 @@
 //! and the bugs that others shipped.
 
 mod coverage;
+mod encrypted;
+mod input;
 mod known_bugs;
 mod loopback;
+mod misuse;
 mod node;
 mod one;
 mod over;
@@ -13,6 +16,9 @@ mod rules;
 mod session_table;
 mod sessions;
 mod slow;
+mod snapshots;
+mod stores;
+mod successors;
 mod telling;
 mod wire;
 

@@ -120,8 +120,8 @@ pub(crate) fn config(id: u64, nodes: u64) -> Config<u64> {
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) nodes: BTreeMap<u64, Node>,
-    failures: Vec<(u64, FailureKind)>,
-    ended: Vec<u64>,
+    pub(crate) failures: Vec<(u64, FailureKind)>,
+    pub(crate) ended: Vec<u64>,
     /// Who hears nobody.
     pub(crate) deaf: Option<u64>,
 }
@@ -140,6 +140,15 @@ impl Group {
 
     /// Polls all nodes until none has anything to say, and lets what they say arrive.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) {
+        let _ = self.poll_while(cx, |_, _| true);
+    }
+
+    /// The same as long as this is so of what is said, and to whom. Ready when it is not: the rest gets lost.
+    pub(crate) fn poll_while(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut goes_on: impl FnMut(u64, &RaftMessage<u64>) -> bool,
+    ) -> Poll<()> {
         loop {
             let mut letters: Vec<(u64, u64, RaftMessage<u64>)> = Vec::new();
             let ids: Vec<u64> = self.nodes.keys().copied().collect();
@@ -161,9 +170,12 @@ impl Group {
                 }
             }
             if letters.is_empty() {
-                return;
+                return Poll::Pending;
             }
             for (from, to, message) in letters {
+                if !goes_on(to, &message) {
+                    return Poll::Ready(());
+                }
                 if self.deaf != Some(to)
                     && let Some(node) = self.nodes.get_mut(&to)
                 {
@@ -201,7 +213,7 @@ impl Group {
     }
 }
 
-fn data(item: Option<Applied>) -> Bytes {
+pub(crate) fn data(item: Option<Applied>) -> Bytes {
     match item {
         Some(Applied::Entry(entry)) => entry.data,
         other => panic!("{other:?}"),
@@ -283,7 +295,10 @@ fn group_client(group: &Group) -> Client<u64> {
 
 #[tokio::test(start_paused = true)]
 async fn a_slow_state_machine_slows_clients_and_no_heartbeat() {
-    let limits = LogLimits::default().proposal(1_000).unsettled(10_000);
+    let limits = LogLimits::default()
+        .proposal(1_000)
+        .unsettled(10_000)
+        .window(10_000);
     let mut group = Group::new(3, limits);
     let mut slow = group.nodes.get_mut(&1).unwrap().applied(0);
     group.run(ms(100)).await;

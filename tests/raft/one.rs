@@ -15,7 +15,7 @@ pub(crate) const ELECTION_TIMEOUT: Duration = Duration::from_millis(150);
 type Said = Vec<(u64, RaftMessage<u64>)>;
 
 /// Node 1, its store, and its time.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct One {
     pub(crate) raft: Replication<u64>,
     pub(crate) store: MemoryLog<u64>,

@@ -14,7 +14,10 @@ type Proposing = Pin<Box<dyn Future<Output = Result<u64, ClientError<u64>>>>>;
 
 /// Room for two proposals of 1,000 bytes.
 fn limits() -> LogLimits {
-    LogLimits::default().proposal(1_000).unsettled(2_128)
+    LogLimits::default()
+        .proposal(1_000)
+        .window(2_128)
+        .unsettled(2_128)
 }
 
 fn proposals(group: &Group, node: u64, count: u8) -> Vec<Proposing> {

@@ -49,6 +49,9 @@ fn opens(folder: &Path, recovered: &Recovered, entries: &[Entry]) -> Option<Disk
             let file = folder.join("log");
             assert_eq!(error.path(), file, "{error}");
             assert!(error.to_string().contains(&*file.to_string_lossy()));
+            // No other cure would do: not another folder, not another start.
+            assert!(matches!(error, DiskLogError::Damaged { .. }), "{error}");
+            assert!(error.to_string().contains("join under a new id"), "{error}");
             return Some(error);
         }
     };
@@ -179,6 +182,63 @@ fn a_count_of_flushes_that_is_damaged_or_missing_is_refused() {
     Store::open(&folder);
 }
 
+/// Of files that belong together one was put back to an older state.
+#[test]
+fn an_older_log_beside_the_newer_count_of_its_flushes_is_refused() {
+    let (folder, mut store, recovered, _) = written();
+    let older = folder.copy();
+    let next = recovered.last + 1;
+    store.log.append(&batch(next, 6, &[b"one more".to_vec()]));
+    store.flush();
+    drop(store);
+    fs::copy(older.log(), folder.log()).unwrap();
+    let refused = Store::open_when_free(&folder).unwrap_err();
+    assert_eq!(refused.path(), folder.log(), "{refused}");
+    assert!(
+        refused.to_string().contains("flushes were durable, and"),
+        "{refused}"
+    );
+}
+
+/// Another node's log, with all that belongs to it, and just its log.
+#[test]
+fn the_log_of_another_node_is_refused_with_and_without_its_other_files() {
+    let (folder, store, ..) = written();
+    drop(store);
+    let other = Folder::new();
+    let b: streamraft::NodeId = "b".parse().unwrap();
+    drop(streamraft::raft::DiskLog::open(&*other, &b, crate::tools::CLUSTER).unwrap());
+    let before = fs::read(folder.log()).unwrap();
+    fs::copy(other.log(), folder.log()).unwrap();
+    for file in ["log", "flushed"] {
+        fs::copy(other.join(file), folder.join(file)).unwrap();
+        let refused = Store::open_when_free(&folder).unwrap_err();
+        assert_eq!(refused.path(), folder.log(), "{refused}");
+        let text = refused.to_string();
+        assert!(text.contains("node b, this is a"), "{text}");
+    }
+    // Its own again, beside the other's count.
+    fs::write(folder.log(), before).unwrap();
+    assert_eq!(Store::open(&folder).log.recovered().last, 49);
+}
+
+/// Something else has the name.
+#[test]
+fn a_folder_in_the_place_of_a_file_is_named() {
+    for name in ["lock", "log", "flushed", "snapshot.part", "log.new"] {
+        let folder = Folder::new();
+        let is_new = name == "log.new";
+        if !is_new {
+            drop(Store::open(&folder));
+            let _ = fs::remove_file(folder.join(name));
+        }
+        fs::create_dir(folder.join(name)).unwrap();
+        let refused = Store::open_when_free(&folder).unwrap_err();
+        assert_eq!(refused.path(), folder.join(name), "{refused}");
+        assert!(refused.to_string().contains(name), "{refused}");
+    }
+}
+
 /// A log that was deleted is no new one.
 #[test]
 fn a_log_that_is_gone_is_missed() {
@@ -281,6 +341,16 @@ fn a_damaged_snapshot_names_the_bytes_and_a_cut_one_is_refused() {
         let refused = Store::open_when_free(&folder).unwrap_err();
         assert_eq!(refused.path(), file, "{refused}");
     }
+    // Another one of the same length is found where it is read.
+    fs::write(&file, vec![7; 150_000]).unwrap();
+    let mut store = Store::open(&folder);
+    let failure = store.try_read_snapshot(140_000, 10).unwrap_err();
+    assert_eq!(failure.kind(), FailureKind::Damaged);
+    assert!(
+        failure.to_string().contains("bytes 131072 to 150000"),
+        "{failure}"
+    );
+    drop(store);
     fs::remove_file(&file).unwrap();
     let refused = Store::open_when_free(&folder).unwrap_err();
     assert!(matches!(refused, DiskLogError::Damaged { .. }), "{refused}");

@@ -3,9 +3,10 @@
 use std::task::Poll;
 
 use futures::task::noop_waker_ref;
+use streamraft::LogPosition;
 use streamraft::raft::{DiskLog, LogStore};
 
-use crate::tools::{Folder, Store, batch, hard_state};
+use crate::tools::{Folder, Store, batch, hard_state, parts, snapshot};
 
 #[test]
 fn it_can_be_moved_to_another_thread() {
@@ -85,4 +86,47 @@ fn reads_and_flushes_go_on_side_by_side() {
         store.read(1020, 1).entries().next().unwrap().data,
         vec![4; 100_000]
     );
+}
+
+/// What is read when it comes, and not when it was asked for: nothing that was cut off since.
+#[test]
+fn a_read_of_what_was_cut_off_meanwhile_begins_anew() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder);
+    let old = vec![b"old".to_vec(); 10];
+    for (cut, last) in [(2, 10), (0, 4)] {
+        store.log.reset(LogPosition::default());
+        store.log.append(&batch(1, 1, &old));
+        store.flush();
+        store.begin_read(3, 1_000);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        if cut > 0 {
+            store.log.truncate(cut);
+        } else {
+            store.log.reset(LogPosition::default());
+        }
+        let new = vec![b"new".to_vec(); (last - cut) as usize];
+        store.log.append(&batch(cut + 1, 2, &new));
+        store.flush();
+        let read = store.read(3, 1_000);
+        assert_eq!((read.term(), read.last()), (2, last));
+    }
+}
+
+#[test]
+fn a_read_of_a_snapshot_that_was_replaced_meanwhile_begins_anew() {
+    let folder = Folder::new();
+    let mut store = Store::open(&folder);
+    for index in 1..4 {
+        let data = vec![index as u8; 10_000];
+        let snapshot = snapshot(1, index, &data);
+        for part in parts(snapshot, &data, 5_000) {
+            store.log.write_snapshot(&part);
+        }
+        store.log.install_snapshot(&snapshot);
+        store.flush();
+        assert_eq!(store.try_read_snapshot(0, 100).unwrap(), data[..100]);
+        store.begin_read_snapshot(0, 100);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }

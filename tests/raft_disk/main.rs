@@ -1,5 +1,6 @@
 //! The log in a folder: it holds what it was given, in order, whatever happens to its process, its files and its disk.
 
+mod cut_off;
 mod damage;
 mod disks;
 mod flushes;

@@ -26,6 +26,74 @@ fn one_that_was_cut_off_in_the_middle_is_not_there() {
     assert_eq!(folder.names(), ["flushed", "log"], "tidied up");
 }
 
+/// By whomever, while it is being written.
+#[test]
+fn one_whose_file_was_cut_while_it_was_written_is_not_installed_and_the_log_is_as_it_was() {
+    let data = noise(200_000);
+    let whole = snapshot(3, 50, &data);
+    for cut in [0, 1, 90_000, 119_999] {
+        let folder = Folder::new();
+        let mut store = Store::open(&folder);
+        store.log.append(&batch(1, 1, &vec![b"entry".to_vec(); 10]));
+        let parts = parts(whole, &data, 30_000);
+        for part in &parts[..4] {
+            store.log.write_snapshot(part);
+        }
+        store.flush();
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(folder.join("snapshot.part"))
+            .unwrap();
+        file.set_len(cut).unwrap();
+        for part in &parts[4..] {
+            store.log.write_snapshot(part);
+        }
+        store.log.install_snapshot(&whole);
+        store.log.reset(whole.position);
+        // What follows the cut was put where it belongs: the file is long enough, and has a hole.
+        store.flush();
+        let hole = cut / 65_536 * 65_536;
+        let failure = store.try_read_snapshot(hole, 10).unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::Damaged);
+        assert!(
+            failure.to_string().contains(&format!("bytes {hole} to")),
+            "{failure}"
+        );
+        let (part, rest) = (1 << 20, 196_608);
+        assert_eq!(
+            store.try_read_snapshot(rest, part).unwrap(),
+            data[rest as usize..]
+        );
+
+        // Cut before its end is told.
+        let folder = Folder::new();
+        let mut store = Store::open(&folder);
+        store.log.append(&batch(1, 1, &vec![b"entry".to_vec(); 10]));
+        for part in &parts {
+            store.log.write_snapshot(part);
+        }
+        store.flush();
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .open(folder.join("snapshot.part"))
+            .unwrap();
+        file.set_len(cut).unwrap();
+        store.log.install_snapshot(&whole);
+        store.log.reset(whole.position);
+        let failure = store.try_flush().unwrap_err();
+        assert_eq!(failure.kind(), FailureKind::Broken);
+        let text = failure.to_string();
+        assert!(
+            text.contains("snapshot.part")
+                && text.contains(&format!("it has {cut} bytes, and 200000 were written")),
+            "{text}"
+        );
+        drop(store);
+        let recovered = Store::open(&folder).log.recovered();
+        assert_eq!((recovered.last, recovered.snapshot), (10, None));
+    }
+}
+
 #[test]
 fn it_takes_the_place_of_the_one_before_with_the_log_that_follows_it() {
     let folder = Folder::new();

@@ -117,6 +117,14 @@ impl Store {
         let _ = self.runtime.block_on(begin);
     }
 
+    /// The same of the installed snapshot.
+    pub(crate) fn begin_read_snapshot(&mut self, offset: u64, max_bytes: usize) {
+        let log = &mut self.log;
+        let begin =
+            poll_fn(|cx| std::task::Poll::Ready(log.poll_read_snapshot(cx, offset, max_bytes)));
+        let _ = self.runtime.block_on(begin);
+    }
+
     pub(crate) fn try_read(&mut self, first: u64, max_bytes: usize) -> Result<Batch, Failure> {
         let log = &mut self.log;
         let read = poll_fn(|cx| log.poll_read(cx, first, max_bytes));

@@ -1,9 +1,11 @@
 //! Storage crates as the durable log of a Raft node: how fast, how safe, how large.
 //!
-//! `stores FOLDER [speed|kill|damage|full]...` prints one table for each question; `run` beside this adds what the crates
+//! `stores FOLDER [speed|durable|kill|damage|full]...` prints one table for each question; `run` beside this adds what the crates
 //! drag in. The other commands are for the processes that it starts itself.
 
 mod damage;
+#[cfg(feature = "streamraft")]
+mod durable;
 mod full;
 mod kill;
 mod log;
@@ -44,6 +46,10 @@ fn measure(folder: &Path, questions: &[&str]) -> Result<()> {
     let outcome = (|| {
         if asked("speed") {
             speed::run(&folder, Duration::from_millis(400))?;
+        }
+        #[cfg(feature = "streamraft")]
+        if asked("durable") {
+            durable::run(&folder, Duration::from_millis(800))?;
         }
         if asked("kill") {
             kill::run(&folder, 50)?;

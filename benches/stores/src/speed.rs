@@ -24,7 +24,7 @@ struct Cell {
 }
 
 /// Synced writes of 4 KiB a second, in place or at the end of a file that grows.
-fn disk(folder: &Path, grows: bool, time: Duration) -> Result<f64> {
+pub fn disk(folder: &Path, grows: bool, time: Duration) -> Result<f64> {
     let path = folder.join("probe");
     let mut file = File::create(&path)?;
     let block = [7_u8; 4096];

@@ -123,7 +123,14 @@ impl<I: Id> Replication<I> {
         if !follows || batch.term() > self.election.state().term() {
             return Err(Ignored::Malformed);
         }
-        Ok(batch.into_from(self.commit + 1))
+        let term = batch.term();
+        let behind = batch.into_from(self.commit + 1);
+        // What is committed is the same in every log, and terms never fall from one entry to the next.
+        let least = self.terms.term_at(self.commit).unwrap_or_default().max(1);
+        if behind.is_some() && term < least {
+            return Err(Ignored::Malformed);
+        }
+        Ok(behind)
     }
 
     fn refuse(&mut self, previous: LogPosition) {

@@ -2,7 +2,7 @@
 
 use super::{Ignored, Replication, Role};
 use crate::id::Id;
-use crate::raft::entry::MAX_INDEX;
+use crate::raft::entry::MAX_TAKEN;
 use crate::raft::store::{Snapshot, SnapshotPart};
 
 /// A snapshot that comes in part by part.
@@ -55,9 +55,11 @@ impl<I: Id> Replication<I> {
     pub(super) fn take_part(&mut self, part: &SnapshotPart) -> Result<(), Ignored> {
         let snapshot = part.snapshot;
         let position = snapshot.position;
-        let is_odd = position.term == 0
+        // What is committed here is in it: its term is no older.
+        let least = self.terms.term_at(self.commit).unwrap_or_default().max(1);
+        let is_odd = position.term < least
             || position.term > self.election.state().term()
-            || position.index >= MAX_INDEX
+            || position.index >= MAX_TAKEN
             || part.end() > snapshot.len;
         if is_odd {
             return Err(Ignored::Malformed);
@@ -127,14 +129,20 @@ impl<I: Id> Replication<I> {
     /// Why the part was not taken: begin anew later, or with a newer snapshot.
     pub fn compact(&mut self, part: &SnapshotPart) -> Result<(), CompactError> {
         let position = part.snapshot.position;
-        let is_new = self
-            .snapshot
-            .is_none_or(|before| before.position < position);
-        if !is_new || position.index > self.commit || !self.terms.has(position) {
-            return Err(CompactError::Position);
+        let installed = self.snapshot.map_or(0, |before| before.position.index);
+        let is_fit = position.index > installed && position.index <= self.commit;
+        if !is_fit || !self.terms.has(position) {
+            return Err(CompactError::Position {
+                index: position.index,
+                installed,
+                commit: self.commit,
+            });
         }
         if self.is_snapshot_in_use() || self.disk.part.is_some() || self.disk.install.is_some() {
             return Err(CompactError::Busy);
+        }
+        if part.end() > part.snapshot.len {
+            return Err(CompactError::Order);
         }
         let begins = part.offset == 0 && !part.data.is_empty() || part.snapshot.len == 0;
         if begins {
@@ -145,9 +153,6 @@ impl<I: Id> Replication<I> {
             .as_mut()
             .filter(|own| own.snapshot == part.snapshot);
         let own = own.ok_or(CompactError::Order)?;
-        if part.end() > part.snapshot.len {
-            return Err(CompactError::Order);
-        }
         match own.take(part) {
             Came::Other(_) => return Err(CompactError::Order),
             Came::Corrupt => {
@@ -197,8 +202,16 @@ impl<I: Id> Replication<I> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CompactError {
-    /// It is not newer than the installed one, or not of a committed entry that is still in the log.
-    Position,
+    /// It is not of an entry behind the installed one's last and up to the last that is committed; or of another term than
+    /// that entry.
+    Position {
+        /// The entry that it is to end with.
+        index: u64,
+        /// The last entry of the installed one; 0 if there is none.
+        installed: u64,
+        /// The last entry that is committed.
+        commit: u64,
+    },
     /// The part before was not written yet, or a snapshot is on its way to or from another node. Try again later.
     Busy,
     /// It is not the part behind the one before.
@@ -210,8 +223,16 @@ pub enum CompactError {
 impl std::fmt::Display for CompactError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Self::Position => {
-                "not newer than the installed snapshot, or not of a committed entry in the log"
+            Self::Position {
+                index,
+                installed,
+                commit,
+            } => {
+                return write!(
+                    f,
+                    "a snapshot of entry {index}: it must be of one behind {installed}, where the installed one ends, and \
+                     no later than {commit}, the last that is committed"
+                );
             }
             Self::Busy => "another snapshot is on its way; try again later",
             Self::Order => "not the part behind the one before",

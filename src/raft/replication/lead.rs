@@ -9,7 +9,7 @@ use super::{Ignored, Replication, Role};
 use crate::id::Id;
 use crate::membership::Membership;
 use crate::message::MsgRouter;
-use crate::raft::entry::{EntryKind, HEADER, MAX_INDEX};
+use crate::raft::entry::{EntryKind, HEADER, MAX_TAKEN};
 use crate::raft::error::ProposeError;
 use crate::raft::message::{AppendAck, RaftMessage, SnapshotAck};
 
@@ -108,7 +108,7 @@ impl<I: Id> Replication<I> {
         if self.is_full((len + HEADER) as u64) {
             return Err(ProposeError::Busy);
         }
-        if self.terms.last().index >= MAX_INDEX - 1 {
+        if self.terms.last().index >= MAX_TAKEN {
             return Err(ProposeError::Full);
         }
         Ok(self.take(EntryKind::Proposal, data))
@@ -160,7 +160,7 @@ impl<I: Id> Replication<I> {
         };
         // A draft was told to nobody.
         let told = self.terms.last().index - self.draft.len();
-        if ack.matched > told || ack.head.round > lead.reads.round() {
+        if ack.matched.max(ack.commit) > told || ack.head.round > lead.reads.round() {
             return Err(Ignored::Malformed);
         }
         let follower = lead.follower(from).ok_or(Ignored::Stranger)?;
@@ -173,6 +173,7 @@ impl<I: Id> Replication<I> {
         }
         if is_news {
             self.commit_by_quorum();
+            self.press_transfer();
         }
         Ok(())
     }
@@ -203,6 +204,26 @@ impl<I: Id> Replication<I> {
             }
         }
         self.look_at_change();
+    }
+
+    /// Tells the election how far all others are, of which it has heard by their last heartbeats alone: who has caught up since
+    /// can succeed this node now.
+    pub(super) fn tell_positions(&mut self) {
+        if let Role::Leader(lead) = &self.role {
+            for follower in &lead.followers {
+                follower.tell_position(&self.terms, &mut self.election);
+            }
+        }
+    }
+
+    /// The same of the one that leadership is handed over to, which is waited for.
+    pub(super) fn press_transfer(&mut self) {
+        if let Role::Leader(lead) = &self.role
+            && let Some(to) = self.election.state().transferring_to()
+            && let Some(follower) = lead.followers.iter().find(|other| other.id == *to)
+        {
+            follower.tell_position(&self.terms, &mut self.election);
+        }
     }
 
     /// Lets the membership change, or not: what was committed must first be committed in the present one, in this term

@@ -11,6 +11,8 @@
 
 use bytes::Bytes;
 
+use crate::election::Election;
+use crate::id::Id;
 use crate::message::LogPosition;
 use crate::raft::entry::Batch;
 use crate::raft::limits::LogLimits;
@@ -116,6 +118,16 @@ impl<I> Progress<I> {
             marks: [last; 2],
             way: Way::Probing { has_asked: false },
             loaded: None,
+        }
+    }
+
+    /// Tells the election how far its log reaches at least.
+    pub(super) fn tell_position(&self, terms: &Terms, election: &mut Election<I>)
+    where
+        I: Id,
+    {
+        if let Some(term) = terms.term_at(self.matched) {
+            election.mark_position(&self.id, LogPosition::new(term, self.matched));
         }
     }
 

@@ -271,6 +271,7 @@ impl<I: Id + Serialize> LogStore<I> for DiskLog<I> {
     }
 
     fn truncate(&mut self, last: u64) {
+        self.read = None;
         self.hand_over(Write::Truncate(last));
     }
 
@@ -283,10 +284,12 @@ impl<I: Id + Serialize> LogStore<I> for DiskLog<I> {
     }
 
     fn install_snapshot(&mut self, snapshot: &Snapshot) {
+        self.read_snapshot = None;
         self.hand_over(Write::InstallSnapshot(*snapshot));
     }
 
     fn reset(&mut self, position: LogPosition) {
+        self.read = None;
         self.hand_over(Write::Reset(position));
     }
 

@@ -17,10 +17,12 @@ use crate::raft::LogLimits;
 fn small_limits(seed: u64) -> LogLimits {
     let mut dice = Dice::of(seed, [9, 0, 0]);
     let mut some = |of: &[u64]| dice.pick(of).copied().unwrap_or_default();
+    let message = usize::try_from(some(&[40, 200, 1_000])).unwrap_or(20);
+    let (window, unsettled) = (some(&[60, 300, 1_000]), some(&[300, 3_000]));
     LogLimits::default()
-        .message(usize::try_from(some(&[40, 200, 1_000])).unwrap_or(20))
-        .window(some(&[60, 300, 1_000]))
-        .unsettled(some(&[300, 3_000]))
+        .message(message)
+        .window(window)
+        .unsettled(unsettled.max(window))
         .cache(some(&[0, 100, 10_000]))
         .trailing(some(&[0, 3, 100]))
 }

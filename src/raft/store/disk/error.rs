@@ -141,6 +141,10 @@ impl DiskLogError {
     /// What the database says of its file.
     pub(super) fn of(path: &Path, doing: &'static str, error: impl Into<redb::Error>) -> Self {
         match error.into() {
+            // The file ends before something that is in it.
+            redb::Error::Io(source) if source.kind() == ErrorKind::UnexpectedEof => {
+                Self::damaged(path, format!("{doing}: {source}"))
+            }
             redb::Error::Io(source) => Self::io(path, doing, source),
             redb::Error::DatabaseAlreadyOpen => Self::Locked {
                 path: path.to_owned(),

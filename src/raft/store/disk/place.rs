@@ -89,6 +89,11 @@ impl Place {
             let reason = format!("it ends at byte {}", start.len());
             return Err(DiskLogError::damaged(&self.log, reason));
         }
+        if Mark::read(self)?.is_some() {
+            // What belongs to it is a node's: so was this.
+            let reason = "its first bytes are not those of a log";
+            return Err(DiskLogError::damaged(&self.log, reason));
+        }
         Err(DiskLogError::NotALog {
             path: self.log.clone(),
         })

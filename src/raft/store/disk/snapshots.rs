@@ -3,7 +3,7 @@
 //! A checksum of every block is kept with the log, so that damage is found where it is, when it is read.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -169,6 +169,16 @@ impl Part {
         }
     }
 
+    /// Nobody else has cut it meanwhile: what was written lies there.
+    fn is_as_long(&self) -> io::Result<()> {
+        let len = self.file.metadata()?.len();
+        if len == self.len {
+            return Ok(());
+        }
+        let what = format!("it has {len} bytes, and {} were written", self.len);
+        Err(io::Error::new(ErrorKind::UnexpectedEof, what))
+    }
+
     /// Puts the file in its place, where it means nothing until the log names it.
     pub(super) fn install(
         mut self,
@@ -191,6 +201,7 @@ impl Part {
         self.end_block();
         self.file
             .sync_all()
+            .and_then(|()| self.is_as_long())
             .map_err(|error| DiskLogError::io(&place.part, "syncing it", error))?;
         place.rename(&place.part, &place.snapshot(snapshot))?;
         Ok(Installed {

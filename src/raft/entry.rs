@@ -474,3 +474,64 @@ impl Draft {
         Batch::checked(first, term, count, self.records.split().freeze())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(first: u64, term: u64, proposals: &[&str]) -> Batch {
+        Batch::of_proposals(first, term, proposals).unwrap()
+    }
+
+    #[test]
+    fn the_part_that_is_asked_for_is_shown() {
+        let batch = batch(5, 2, &["a", "bb", "ccc", "d"]);
+        let shown = |first, last| {
+            let mut shown = Vec::new();
+            batch.show(first, last, |entry| {
+                assert_eq!((entry.term, entry.kind), (2, EntryKind::Proposal));
+                shown.push((
+                    entry.index,
+                    String::from_utf8_lossy(entry.data).into_owned(),
+                ));
+            });
+            shown
+        };
+        let all: Vec<_> = (5..)
+            .zip(["a", "bb", "ccc", "d"].map(str::to_owned))
+            .collect();
+        assert_eq!(shown(0, 99), all);
+        assert_eq!(shown(6, 7), all[1..3]);
+        assert_eq!(shown(8, 8), all[3..]);
+        assert_eq!(shown(9, 99), []);
+        assert_eq!(shown(1, 4), []);
+    }
+
+    #[test]
+    fn a_part_of_a_batch_is_the_same_whether_it_is_needed_later_or_not() {
+        let whole = batch(5, 2, &["a", "bb", "ccc", "d"]);
+        for index in 3..=10 {
+            assert_eq!(whole.from(index), whole.clone().into_from(index));
+            assert_eq!(whole.up_to(index), whole.clone().into_up_to(index));
+        }
+        assert_eq!(whole.from(7), Some(batch(7, 2, &["ccc", "d"])));
+        assert_eq!(whole.up_to(6), Some(batch(5, 2, &["a", "bb"])));
+        assert_eq!((whole.from(9), whole.up_to(4)), (None, None));
+    }
+
+    #[test]
+    fn batches_of_one_term_are_joined_as_if_they_had_been_one() {
+        let parts = [
+            batch(5, 2, &["a", "bb"]),
+            batch(7, 2, &["ccc"]),
+            batch(8, 2, &["d"]),
+        ];
+        assert_eq!(
+            Batch::joined(parts.iter()),
+            Some(batch(5, 2, &["a", "bb", "ccc", "d"]))
+        );
+        let others = [batch(5, 2, &["a"]), batch(6, 3, &["b"])];
+        assert_eq!(Batch::joined(others.iter()), None);
+        assert_eq!(Batch::joined([].iter()), None);
+    }
+}

@@ -5,6 +5,8 @@ use super::error::LimitsError;
 /// Bounds, in bytes unless said otherwise. The defaults suit nodes on one network with proposals of up to a few KiB.
 ///
 /// They are [checked](Self::check) where a node is made: a bound that no node can keep is refused by name, value and rule.
+/// `window` and `unsettled` are counted by the batches that a leader makes, of up to 64 KiB or one proposal: of one that is answered
+/// in part all counts as answered.
 ///
 /// ```
 /// use streamraft::raft::LogLimits;

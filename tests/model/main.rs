@@ -10,7 +10,8 @@
 //! any message in flight is delivered, a clock ticks, a timer that is due fires, a node restarts from what it saved, a
 //! leader is given an order.
 //!
-//! `groups.rs` does the same with [`streamraft::Elections`], many elections in one value.
+//! `groups.rs` does the same with [`streamraft::Elections`], many elections in one value, and `log.rs` with
+//! [`streamraft::raft::Replication`], the replicated log above one.
 //!
 //! # What is left out without loss
 //!
@@ -34,8 +35,8 @@
 //! - Campaigns have numbers that no earlier one of the node had, also after a restart. They are random in 32 bits.
 //! - A leader that is changing its voters does not hear old answers to an older term. They would make it tell a
 //!   node again what that node has, and nothing else.
-//! - Priorities, log positions, wishes of followers and `force_nodes` are not explored here but in
-//!   `tests/election/chaos.rs`.
+//! - Priorities, wishes of followers and `force_nodes` are not explored here but in `tests/election/chaos.rs`; log positions
+//!   in `log.rs`.
 //! - States are told apart by 64 bits of hash. Among 10^8 states the chance that any two share one is 1 in 3,700.
 
 #![cfg(unix)] // `view.rs` reads instants as they are shown there
@@ -48,6 +49,7 @@ mod groups;
 mod judge;
 mod lease;
 mod letters;
+mod log;
 mod membership;
 mod node;
 mod run;

@@ -144,7 +144,7 @@ fn check_undamaged(said: &[Said]) {
 }
 
 /// A value that can be written again. A message of an unknown kind cannot.
-trait Rewritten: Clone + PartialEq + Debug {
+pub(crate) trait Rewritten: Clone + PartialEq + Debug {
     /// Any error is the last: it opens a connection, and a peer that cannot do that is not heard further. Which error
     /// it is depends on how much of what follows has come.
     const OPENS: bool;
@@ -176,7 +176,7 @@ impl<I: Id> Rewritten for Hello<I> {
     }
 }
 
-fn check_stream<C, T>(codec: impl Fn() -> C, bytes: &[u8], cuts: &[u8], limit: usize)
+pub(crate) fn check_stream<C, T>(codec: impl Fn() -> C, bytes: &[u8], cuts: &[u8], limit: usize)
 where
     C: Decoder<Item = T, Error = CodecError> + Encoder<T, Error = CodecError>,
     T: Rewritten,
@@ -351,12 +351,12 @@ fn written(said: &[Said]) -> Vec<u8> {
     bytes.into()
 }
 
-fn framed(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn framed(payload: &[u8]) -> Vec<u8> {
     let len = u32::try_from(payload.len()).expect("a small payload");
     [&len.to_be_bytes(), payload].concat()
 }
 
-fn damaged(mut bytes: Vec<u8>, damage: &[(u16, u8)]) -> Vec<u8> {
+pub(crate) fn damaged(mut bytes: Vec<u8>, damage: &[(u16, u8)]) -> Vec<u8> {
     for (at, mask) in damage {
         if let Some(byte) = bytes.get_mut(usize::from(*at)) {
             *byte ^= mask;

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
 
-use crate::{codec, election, store};
+use crate::{codec, election, log, store};
 
 /// Bytes as random as possible, and bytes of which most are small, so that lists, lengths and choices are too.
 fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -54,6 +54,24 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config("tests/properties/regressions/log_wire.txt"))]
+
+    #[test]
+    fn no_bytes_are_taken_for_another_message_about_the_log(data in bytes(300)) {
+        log::wire::check(&data);
+    }
+}
+
+proptest! {
+    #![proptest_config(config("tests/properties/regressions/log.txt"))]
+
+    #[test]
+    fn no_order_of_inputs_breaks_a_rule_of_a_node_with_a_log(data in bytes(1_500)) {
+        log::check(&data);
+    }
+}
+
 /// Runs a check on every file that is kept for it, and names the one that fails.
 fn replay(name: &str, check: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -86,4 +104,14 @@ fn what_a_fuzzer_found_for_an_election_still_holds() {
 #[test]
 fn what_a_fuzzer_found_for_the_vote_file_still_holds() {
     replay("store", store::check);
+}
+
+#[test]
+fn what_a_fuzzer_found_for_messages_about_the_log_still_holds() {
+    replay("log_wire", log::wire::check);
+}
+
+#[test]
+fn what_a_fuzzer_found_for_nodes_with_a_log_still_holds() {
+    replay("log", log::check);
 }

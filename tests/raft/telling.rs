@@ -5,10 +5,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use futures::future::join_all;
 use streamraft::raft::{
     Applied, LogLimits, MemoryLog, Raft, RaftMessage, RaftOutput, Recovered, Replication,
 };
 use streamraft::{MessageKind, MsgRouter};
+use tokio_test::task;
 
 use crate::node::config;
 
@@ -176,6 +178,39 @@ fn what_comes_with_other_entries_is_not_said_twice() {
     assert_eq!((three.said.entries, three.said.empty), (2, 2));
 }
 
+#[test]
+fn who_has_not_answered_yet_is_told_when_it_has() {
+    let mut three = Three::led();
+    let now = three.now;
+    let said = |node: &mut Replication<u64>| {
+        while node.poll_write().is_some() {}
+        node.begin_flush(now);
+        node.flushed();
+        node.tell_committed();
+        let outputs = std::iter::from_fn(|| node.poll_output());
+        let letters = outputs.filter_map(|output| match output {
+            MsgRouter::ToNode(to, message) => Some((to, message)),
+            _ => None,
+        });
+        letters.collect::<Vec<_>>()
+    };
+    let index = three.nodes[0].propose(b"x").unwrap();
+    let mut answers = Vec::new();
+    for (to, message) in said(&mut three.nodes[0]) {
+        let node = &mut three.nodes[to as usize - 1];
+        node.receive(now, &1, message);
+        answers.extend(said(node).into_iter().map(|(_, message)| (to, message)));
+    }
+    assert_eq!(answers.len(), 2);
+    for (from, message) in answers {
+        three.nodes[0].receive(now, &from, message);
+        assert_eq!(three.nodes[0].commit(), index);
+        let told = said(&mut three.nodes[0]);
+        let to: Vec<u64> = told.iter().map(|(to, _)| *to).collect();
+        assert_eq!(to, [from]);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn state_machines_of_followers_wait_for_no_heartbeat() {
     let mut nodes: Vec<_> = (1..=3)
@@ -207,6 +242,72 @@ async fn state_machines_of_followers_wait_for_no_heartbeat() {
         over
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_told_when_its_entry_is_applied_and_no_sooner() {
+    let raft = Raft::new(config(1, 1), LogLimits::default(), MemoryLog::new()).unwrap();
+    let mut nodes = [raft];
+    let (client, mut machine) = (nodes[0].client(), nodes[0].applied(0));
+    let mut settle = |what: &mut dyn FnMut(&mut Context<'_>)| {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..3 {
+            what(&mut cx);
+            while poll_all(&mut nodes, &mut cx) {}
+        }
+    };
+    let (first, second) = (client.propose("1"), client.propose("2"));
+    let (mut first, mut second) = (task::spawn(first), task::spawn(second));
+    let mut read = task::spawn(client.read());
+    settle(&mut |_| {
+        assert!(first.poll().is_pending() && second.poll().is_pending());
+    });
+    settle(&mut |_| assert!(read.poll().is_pending()));
+    // Has been given the first, and has not come back.
+    let mut next = || {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        machine.poll_next_unpin(&mut cx)
+    };
+    assert!(matches!(next(), Poll::Ready(Some(Applied::Entry(_)))));
+    settle(&mut |_| assert!(first.poll().is_pending()));
+    assert!(matches!(next(), Poll::Ready(Some(Applied::Entry(_)))));
+    settle(&mut |_| {});
+    let index = first.poll();
+    assert!(matches!(index, Poll::Ready(Ok(2))), "{index:?}");
+    assert!(second.poll().is_pending() && read.poll().is_pending());
+    assert!(next().is_pending());
+    settle(&mut |_| {});
+    assert!(second.is_woken() && read.is_woken());
+    assert!(matches!(second.poll(), Poll::Ready(Ok(3))));
+    assert!(matches!(read.poll(), Poll::Ready(Ok(3))));
+    // Gone, it holds up nobody.
+    let mut third = task::spawn(client.propose("3"));
+    settle(&mut |_| assert!(third.poll().is_pending()));
+    drop(machine);
+    settle(&mut |_| {});
+    assert!(third.is_woken() && matches!(third.poll(), Poll::Ready(Ok(4))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_for_whom_there_was_no_room_are_heard_as_soon_as_there_is() {
+    let mut raft = Raft::new(config(1, 1), LogLimits::default(), MemoryLog::new()).unwrap();
+    let (client, mut machine) = (raft.client(), raft.applied(0));
+    tokio::spawn(async move { while raft.next().await.is_some() {} });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // More than wait in a node and on the way to it.
+    let reads = join_all((0..5_000).map(|_| client.read()));
+    let mut machine = pin!(async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let start = tokio::time::Instant::now();
+        tokio::select! {
+            _ = machine.next() => panic!("nothing was proposed"),
+            () = std::future::pending() => start,
+        }
+    });
+    let start = tokio::time::Instant::now();
+    let read = tokio::select! { read = reads => read, _ = &mut machine => panic!("it goes on") };
+    assert!(read.iter().all(|read| *read == Ok(1)));
+    assert_eq!(start.elapsed(), Duration::from_secs(1));
 }
 
 /// Whether anything was said.

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::process::{Command, Output};
 use std::thread;
 
-use crate::{election, streams};
+use crate::{election, log, streams};
 
 /// How often each piece of work is done under valgrind. Its figures do not vary.
 const TIMES: usize = 200;
@@ -19,6 +19,9 @@ pub fn measured(work: &mut dyn FnMut()) {
 
 /// Does a piece of work so often, the counted part of it inside of [`measured`]. `false`: there is no such work.
 pub fn repeat(work: &str, name: &str, nodes: u64) -> bool {
+    if work == "propose" {
+        return log::repeat(name, nodes, TIMES);
+    }
     if name == "streamraft-streams" {
         return streams::repeat(work, nodes, TIMES);
     }

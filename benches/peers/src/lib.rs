@@ -2,6 +2,7 @@
 
 pub mod callgrind;
 pub mod election;
+pub mod log;
 pub mod streams;
 
 #[cfg(feature = "peers")]

@@ -130,7 +130,16 @@ pub fn conditions(load_before: &str) -> String {
     let cpu = cpu.map_or("unknown", |line| line.trim_start_matches(['\t', ' ', ':']));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let lock = include_str!("../Cargo.lock");
-    let versions = ["tokio", "raft-io", "raft", "omnipaxos", "tokioraft"].map(|name| {
+    let versions = [
+        "tokio",
+        "raft-io",
+        "raft",
+        "omnipaxos",
+        "tokioraft",
+        "little_raft",
+        "async-raft",
+        "openraft",
+    ].map(|name| {
         let entry = lock.split_once(&format!("name = \"{name}\"\nversion = \""));
         let version = entry.and_then(|(_, rest)| rest.split_once('"'));
         format!(

@@ -71,6 +71,10 @@ impl<I: Id> Replication<I> {
         let Role::Follower(follow) = &mut self.role else {
             return Err(Ignored::Stale);
         };
+        if follow.arrived.is_some() && !self.disk.is_quiet() {
+            // It is not on the disk yet: one at a time, whatever comes how often.
+            return Err(Ignored::Busy);
+        }
         let is_new = |incoming: &Incoming| incoming.snapshot != snapshot;
         if follow.incoming.as_ref().is_none_or(is_new) {
             // One of its own that was being written is older.

@@ -17,3 +17,13 @@ pub fn election(data: &[u8]) {
 pub fn store(data: &[u8]) {
     properties::store::check(data);
 }
+
+/// Any inputs in any order, also of peers that lie, to two nodes with a log.
+pub fn log(data: &[u8]) {
+    properties::log::check(data);
+}
+
+/// Bytes of a peer with a log, and records of entries.
+pub fn log_wire(data: &[u8]) {
+    properties::log::wire::check(data);
+}

@@ -10,7 +10,7 @@ use std::{fs, io};
 use peers::callgrind;
 
 /// What is counted, of 3 and of 5 nodes.
-const WORKS: [(&str, &str); 7] = [
+const WORKS: [(&str, &str); 9] = [
     ("round", "streamraft"),
     ("round", "streamraft-nodeid"),
     ("round", "streamraft-streams"),
@@ -18,6 +18,8 @@ const WORKS: [(&str, &str); 7] = [
     ("cold", "streamraft-nodeid"),
     ("in", "streamraft-streams"),
     ("out", "streamraft-streams"),
+    ("propose", "streamraft"),
+    ("propose", "streamraft-streams"),
 ];
 
 const SIZES: [u64; 2] = [3, 5];

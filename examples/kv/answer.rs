@@ -133,7 +133,7 @@ impl Refusal {
     ) -> Self {
         match error {
             ClientError::NotTaken(error) => Self::not_taken(error, locate),
-            ClientError::Stopped => Self::Stopping,
+            ClientError::Stopped | ClientError::NotApplied => Self::Stopping,
             _ => Self::NoLeader,
         }
     }

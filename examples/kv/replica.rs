@@ -95,12 +95,7 @@ impl Replica {
         &self,
         look: impl FnOnce(&Machine) -> T,
     ) -> Result<T, ClientError<u64>> {
-        let index = self.client.read().await?;
-        if self.machine.has_changed().is_err() {
-            // It applies nothing any more, and may not have come as far as this index.
-            tracing::debug!(index, "not read: the node has ended");
-            return Err(ClientError::Stopped);
-        }
+        self.client.read().await?;
         Ok(self.peek(look))
     }
 
@@ -221,13 +216,7 @@ impl Drop for Applying {
 }
 
 impl Applying {
-    /// The stream outlives the machine: reads wait no more when the stream is dropped, and must see then that the machine
-    /// has ended.
-    async fn run(self, mut applied: AppliedStream) -> Result<(), Failure> {
-        self.feed(&mut applied).await
-    }
-
-    async fn feed(mut self, applied: &mut AppliedStream) -> Result<(), Failure> {
+    async fn run(mut self, mut applied: AppliedStream) -> Result<(), Failure> {
         while let Some(item) = applied.next().await {
             match item {
                 Applied::Entry(entry) => self.apply(&entry)?,
@@ -346,7 +335,7 @@ mod tests {
         sleep(Duration::from_secs(60)).await;
         assert!(!read.is_finished(), "nothing is applied");
         drop(applying);
-        assert_eq!(read.await.unwrap(), Err(ClientError::Stopped));
+        assert_eq!(read.await.unwrap(), Err(ClientError::NotApplied));
     }
 
     #[tokio::test(start_paused = true)]
@@ -365,7 +354,7 @@ mod tests {
         assert!(error.starts_with("entry 2 of the log: "), "{error}");
         let stopped = |error| matches!(error, ChangeError::Client(ClientError::Stopped));
         assert!(changed.is_err_and(stopped));
-        assert_eq!(replica.read(|_| ()).await, Err(ClientError::Stopped));
+        assert_eq!(replica.read(|_| ()).await, Err(ClientError::NotApplied));
     }
 
     #[test]

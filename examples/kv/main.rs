@@ -98,7 +98,11 @@ async fn main() -> ExitCode {
         .with_target(false)
         .init();
     let done = match arguments.command {
-        Some(Command::Serve(serve)) => serve::run(serve).await,
+        // Not on the thread of `main`, which is none of those that serve: to wake it takes longer.
+        Some(Command::Serve(serve)) => match tokio::spawn(serve::run(serve)).await {
+            Ok(done) => done,
+            Err(error) => Err(error.into()),
+        },
         Some(Command::Put(put)) => command::put(put).await,
         Some(Command::Get(get)) => command::get(get).await,
         Some(Command::Delete(delete)) => command::delete(delete).await,

@@ -231,6 +231,22 @@ fn a_leader_sends_no_more_than_the_window_ahead_of_the_answers() {
     assert_eq!(more.last(), Some(&(at(1, 8), 9)));
 }
 
+#[test]
+fn a_message_has_no_more_entries_than_the_bound_on_its_bytes_allows() {
+    let limits = LogLimits::default().message(30);
+    let mut node = One::with(3, MemoryLog::new(), limits).lead();
+    let ack = node.ack(1);
+    node.receive(2, ack);
+    // Entries of 6 bytes, all in one batch.
+    node.propose(20);
+    let said = node.settle();
+    let sizes = said.iter().filter_map(|(to, message)| match message {
+        RaftMessage::Append(append) if *to == 2 => append.entries.as_ref().map(Batch::size),
+        _ => None,
+    });
+    assert_eq!(sizes.collect::<Vec<_>>(), [30; 4]);
+}
+
 /// Paper 5.3: "the protocol can be optimized to reduce the number of rejected `AppendEntries` RPCs".
 #[test]
 fn one_refusal_tells_where_the_logs_may_agree() {

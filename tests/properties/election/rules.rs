@@ -213,8 +213,12 @@ pub(crate) fn withheld(watch: &Watch, deed: &Deed<'_>) {
         return;
     };
     let (before, after) = (deed.before, deed.after);
+    // A membership of a later term was made by a leader of that term: this one's lease was none any more, or somebody lies.
+    let of_later_leader = membership
+        .as_ref()
+        .is_some_and(|membership| membership.stamp().term > before.term());
     let withholds = if before.node_type() == NodeType::Leader {
-        before.lease().is_some_and(|end| deed.now < end)
+        before.lease().is_some_and(|end| deed.now < end) && !of_later_leader
     } else {
         watch.withheld_until.is_some_and(|end| deed.now < end)
     };
